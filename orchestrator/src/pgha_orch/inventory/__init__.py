@@ -1,0 +1,1 @@
+"""The inventory, `hosts.yml`: the only file a user writes."""
