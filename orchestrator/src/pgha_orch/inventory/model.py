@@ -7,7 +7,7 @@ Only the shape and the rules of single fields are here; rules between fields are
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -214,6 +214,19 @@ class Inventory(Strict):
     def of_role(self, role: Role) -> dict[str, Host]:
         """Hosts of one role, name to host, in file order."""
         return {name: host for name, host in self.hosts.items() if host.role is role}
+
+    @property
+    def bridge_address(self) -> IPAddress:
+        """This host's own address on the cluster's bridge: the gateway, or the first address no host has."""
+        if self.gateway is not None:
+            return self.gateway
+        taken = {host.address for host in self.hosts.values()} | {self.haproxy.vip}
+        return next(address for address in self.network.hosts() if address not in taken)
+
+    @property
+    def operator_networks(self) -> tuple[IPNetwork, ...]:
+        """Who may reach sshd, REST API, etcd's client port, PostgreSQL directly and the stats page."""
+        return self.operators or (ip_network(self.bridge_address),)
 
     @property
     def bootstrap_host(self) -> str:
