@@ -88,7 +88,8 @@ class Image(Strict):
 class User(Strict):
     name: PgName
     options: tuple[
-        Literal["createdb", "createrole", "superuser", "replication", "bypassrls", "noinherit", "nologin"], ...
+        Literal["createdb", "createrole", "superuser", "replication", "bypassrls", "noinherit", "nologin"],
+        ...,
     ] = ()
     member_of: tuple[PgName, ...] = ()
 
@@ -109,7 +110,9 @@ class PostgreSQL(Strict):
     max_connections: Annotated[int, Field(ge=20, le=10_000)] = 200
     synchronous_node_count: Annotated[int, Field(ge=1, le=8)] = 1
     failsafe_mode: bool = True
-    watchdog: Literal["auto", "required", "off"] = "auto"  # auto: required where the machine has one, else off
+    watchdog: Literal["auto", "required", "off"] = (
+        "auto"  # auto: required where the machine has one, else off
+    )
 
 
 class S3(Strict):
@@ -198,7 +201,9 @@ class Inventory(Strict):
     failover: Preset | Timings = Preset.FAST
     durability: Durability = Durability.STRICT
     clients: Annotated[tuple[IPNetwork, ...], Field(min_length=1)]  # may reach HAProxy's :5000 and :5001
-    operators: tuple[IPNetwork, ...] = ()  # may reach sshd, REST API, etcd clients, stats; () : only the host of pgha-orch
+    operators: tuple[
+        IPNetwork, ...
+    ] = ()  # may reach sshd, REST API, etcd clients, stats; () : only the host of pgha-orch
     ntp: tuple[str, ...] = ()  # time servers; (): the local clock of the first etcd host is the reference
     drills: Literal["allowed", "forbidden"] = "forbidden"
     postgresql: PostgreSQL = PostgreSQL()
@@ -230,7 +235,7 @@ class Inventory(Strict):
 
     @property
     def bootstrap_host(self) -> str:
-        """Name of the PostgreSQL host that starts first: the one marked `bootstrap`, or the first in the file."""
+        """The PostgreSQL host that starts first: the one marked `bootstrap`, or the first in the file."""
         nodes = self.of_role(Role.POSTGRES)
         return next((name for name, host in nodes.items() if host.bootstrap), next(iter(nodes)))
 
