@@ -1,0 +1,7 @@
+# The pgBackRest repository.
+{
+  services.pgha = {
+    enable = true;
+    role = "backup";
+  };
+}

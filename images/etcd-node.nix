@@ -1,0 +1,7 @@
+# Three of these keep the cluster's consensus.
+{
+  services.pgha = {
+    enable = true;
+    role = "etcd";
+  };
+}

@@ -1,0 +1,34 @@
+# pgBackRest: the repository on backup nodes, and the server on PostgreSQL nodes that the repository talks to.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  cfg = config.services.pgha;
+in
+{
+  options.services.pgha.pgbackrest.package = lib.mkPackageOption pkgs "pgbackrest" {
+    extraDescription = "Both ends of a connection have to run the same version, so backup and PostgreSQL images go together.";
+  };
+
+  config =
+    lib.mkIf
+      (
+        cfg.enable
+        && lib.elem cfg.role [
+          "backup"
+          "postgres"
+        ]
+      )
+      {
+        services.pgha = {
+          placeholders.pgbackrest = lib.getExe cfg.pgbackrest.package;
+          components.pgbackrest = cfg.pgbackrest.package;
+        };
+
+        environment.systemPackages = [ cfg.pgbackrest.package ];
+      };
+}

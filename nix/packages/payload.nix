@@ -1,0 +1,34 @@
+# The payload of a role (images/node), the very files that the Debian images run, with NixOS' paths filled in.
+{
+  dropIns ? { },
+  lib,
+  placeholders,
+  role,
+  runCommandLocal,
+  shellcheck-minimal,
+  stdenv,
+}:
+
+let
+  fill = lib.mapAttrsToList (name: value: "${name}=${value}") placeholders;
+
+  addDropIn = unit: text: ''
+    mkdir -p "$out/lib/systemd/system/${unit}.d"
+    printf '%s' ${lib.escapeShellArg text} > "$out/lib/systemd/system/${unit}.d/nixos.conf"
+  '';
+in
+runCommandLocal "pgha-payload-${role}"
+  {
+    src = lib.fileset.toSource {
+      root = ../../images/node;
+      fileset = lib.fileset.unions [
+        ../../images/node/all
+        ../../images/node/install
+        (../../images/node + "/${role}")
+      ];
+    };
+  }
+  ''
+    ${stdenv.shell} "$src/install" ${role} "$out" ${lib.escapeShellArgs fill}
+    ${lib.concatStrings (lib.mapAttrsToList addDropIn dropIns)}
+  ''
