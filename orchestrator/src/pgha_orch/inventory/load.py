@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pgha_orch.inventory import checks, critic, translate
 from pgha_orch.inventory import source as yaml_source
-from pgha_orch.inventory import translate
 from pgha_orch.inventory.findings import FieldPath, Finding, InventoryError
 from pgha_orch.inventory.model import Inventory
 from pgha_orch.inventory.source import Plain, Source
@@ -45,9 +45,11 @@ def load(path: Path) -> LoadedInventory:
         placed = [source.place(p) for p in translate.problems(exc.errors(include_url=False), source)]
         findings += [finding for finding in placed if finding.field not in said]
         raise InventoryError(findings) from None
+    findings += [source.place(problem) for problem in checks.check(inventory)]
     if findings:
         raise InventoryError(findings)
-    return LoadedInventory(inventory, path, ())
+    warnings = sorted((source.place(p) for p in critic.criticise(inventory)), key=lambda f: f.line)
+    return LoadedInventory(inventory, path, tuple(warnings))
 
 
 def _take_words(source: Source, values: Plain, path: FieldPath) -> None:

@@ -217,6 +217,8 @@ def _build_mapping(source: Source, node: yaml.MappingNode, path: FieldPath) -> d
             source._add(
                 line, path, "<<", "YAML merge keys are not used here", "write the fields out in each place"
             )
+        elif not key.isprintable():
+            source._add(line, path, shown(key), *_unprintable(key))
         elif key_node.tag != _TAG + "str":
             kind = key_node.tag.removeprefix(_TAG)
             source._add(
@@ -233,6 +235,14 @@ def _build_mapping(source: Source, node: yaml.MappingNode, path: FieldPath) -> d
     return built
 
 
+def _unprintable(word: str) -> tuple[str, str]:
+    """No field holds two lines or control characters: they would change the meaning of a config file."""
+    if "\n" in word.strip("\n"):
+        return "more than one line", "write one line; for a list, one `- ` item each"
+    code = next(ord(c) for c in word if not c.isprintable())
+    return f"a character that cannot be used: U+{code:04X}", "remove it, or type it again by hand"
+
+
 _KINDS = {
     "bool": "true or false",
     "int": "a number",
@@ -245,6 +255,9 @@ _KINDS = {
 def _build_scalar(source: Source, node: yaml.ScalarNode, path: FieldPath) -> Plain:
     word: str = node.value
     kind = node.tag.removeprefix(_TAG)
+    if not word.isprintable():
+        source._add(node.start_mark.line + 1, path, shown(word), *_unprintable(word))
+        return None
     if kind not in ("int", "float", "bool", "null"):
         return word  # a date stays the text that it is
     try:

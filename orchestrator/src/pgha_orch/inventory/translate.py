@@ -88,6 +88,10 @@ def keys_at(path: FieldPath) -> list[str]:
     ]
 
 
+# What pydantic says of the half of a union that was not meant.
+_UNION_KINDS = ("enum", "literal_error", "model_type")
+
+
 def problems(errors: Iterable[ErrorDetails], source: Source) -> list[Problem]:
     """One problem per field, in words."""
     found: dict[FieldPath, Problem] = {}
@@ -102,10 +106,7 @@ def problems(errors: Iterable[ErrorDetails], source: Source) -> list[Problem]:
             meant |= {near} if near else set()
         elif path in found or (kind == "too_short" and error["input"]):
             continue  # pydantic counts only the items that were right
-        elif (
-            any(len(other) > len(path) and other[: len(path)] == path for other in inner)
-            and kind != "missing"
-        ):
+        elif kind in _UNION_KINDS and any(len(o) > len(path) and o[: len(path)] == path for o in inner):
             continue  # the other half of a union: the fields inside say it better
         elif kind == "missing":
             found[path] = _missing(path)
