@@ -64,12 +64,12 @@ class Pki:
     """Certificates and keys of one cluster."""
 
     ca: bytes  # PEM
-    ca_file: Path
+    ca_path: Path
     operator: KeyPair
-    operator_cert_file: Path  # with ca_file, what httpx and etcd clients need on this machine
-    operator_key_file: Path
+    operator_certificate_path: Path  # with ca_path, what httpx and etcd clients need on this machine
+    operator_key_path: Path
     ssh_operator: SshKey
-    ssh_operator_file: Path  # private key, as `ssh -i` takes it
+    ssh_operator_path: Path  # private key, as `ssh -i` takes it
     leaves: dict[tuple[str, str], KeyPair]  # by host and service
     ssh_hosts: dict[str, SshKey]  # by host
 
@@ -122,12 +122,12 @@ def ensure(state: StateDir, inventory: Inventory, *, now: dt.datetime | None = N
         operator = store.leaf("pki/operator", "operator", [x509.DNSName("operator")], (_CLIENT,))
         return Pki(
             ca=store.ca_pem,
-            ca_file=state.path("pki/ca.crt"),
+            ca_path=state.path("pki/ca.crt"),
             operator=operator,
-            operator_cert_file=state.path("pki/operator.crt"),
-            operator_key_file=state.path("pki/operator.key"),
+            operator_certificate_path=state.path("pki/operator.crt"),
+            operator_key_path=state.path("pki/operator.key"),
             ssh_operator=store.ssh("ssh/operator"),
-            ssh_operator_file=state.path("ssh/operator"),
+            ssh_operator_path=state.path("ssh/operator"),
             leaves=leaves,
             ssh_hosts={name: store.ssh(f"ssh/hosts/{name}") for name in inventory.hosts},
         )
