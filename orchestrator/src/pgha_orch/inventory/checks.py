@@ -76,9 +76,7 @@ def _only_for(inventory: Inventory) -> Iterator[Problem]:
             message = f"`ssh` is for `machines: ssh`, not {inventory.machines}"
             yield Problem(("hosts", name, "ssh"), "", message, "remove it, or set `machines: ssh`")
     if inventory.machines is Driver.SSH and not inventory.operators:
-        message = (
-            "`machines: ssh` needs to know from where you reach the machines, or the firewall shuts you out"
-        )
+        message = "`machines: ssh` needs to know from where you reach the machines, or the firewall shuts you out"
         yield Problem(("machines",), "ssh", message, "add `operators: [NETWORK OF YOUR WORKPLACE]`")
 
 
@@ -145,9 +143,7 @@ def _timings(inventory: Inventory) -> Iterator[Problem]:
     if broken:
         least = max(loop, t.loop_wait + t.retry_timeout + LEAST_SLACK_S)
         least = max(20, 2 * least if t.safety_margin == -1 else least + t.safety_margin)
-        hint = (
-            f"the smallest ttl that works with the others is {least}; or use a preset: {', '.join(PRESETS)}"
-        )
+        hint = f"the smallest ttl that works with the others is {least}; or use a preset: {', '.join(PRESETS)}"
         yield Problem(("failover", "ttl"), str(t.ttl), " and ".join(broken), hint)
 
 

@@ -45,9 +45,7 @@ def _schedule(inventory: Inventory) -> Iterator[Problem]:
     for field, text in texts.items():
         if text is not None and text in bad:
             hint = "write it as in systemd.time(7): `daily`, or `Sun *-*-* 01:00:00`; null for never"
-            yield Problem(
-                ("backup", "schedule", field), text, "systemd does not read this as a schedule", hint
-            )
+            yield Problem(("backup", "schedule", field), text, "systemd does not read this as a schedule", hint)
 
 
 def _s3(inventory: Inventory) -> Iterator[Problem]:

@@ -59,13 +59,9 @@ def _addresses(inventory: Inventory) -> Iterator[Problem]:
         elif getattr(address, "scope_id", None):
             yield Problem(path, str(address), "an address with a zone", "leave the % and what follows out")
         elif address not in network:
-            yield Problem(
-                path, str(address), f"outside the network {network}", f"give an address in {network}"
-            )
+            yield Problem(path, str(address), f"outside the network {network}", f"give an address in {network}")
         elif network.prefixlen < network.max_prefixlen - 1 and address == network.network_address:
-            yield Problem(
-                path, str(address), f"the address of the network {network} itself", _next(inventory)
-            )
+            yield Problem(path, str(address), f"the address of the network {network} itself", _next(inventory))
         elif network.version == 4 and network.prefixlen < 31 and address == network.broadcast_address:
             yield Problem(path, str(address), f"the broadcast address of {network}", _next(inventory))
         elif address in taken:
@@ -87,12 +83,8 @@ def _client_networks(inventory: Inventory) -> Iterator[Problem]:
         networks: tuple[IPNetwork, ...] = getattr(inventory, field)
         for i, network in enumerate(networks):
             if network.version != inventory.network.version:
-                message = (
-                    f"an IPv{network.version} network, but the cluster's is IPv{inventory.network.version}"
-                )
-                yield Problem(
-                    (field, i), str(network), message, "remove it: its machines cannot reach the cluster"
-                )
+                message = f"an IPv{network.version} network, but the cluster's is IPv{inventory.network.version}"
+                yield Problem((field, i), str(network), message, "remove it: its machines cannot reach the cluster")
             elif network.is_multicast or network.is_loopback:
                 message = "no machine sends from such a network"
                 yield Problem((field, i), str(network), message, "give the network that they are in")
@@ -106,17 +98,13 @@ def _time_servers(inventory: Inventory) -> Iterator[Problem]:
             ip_address(server)
         except ValueError:
             if not _HOST_OR_ADDRESS.fullmatch(server):
-                yield Problem(
-                    ("ntp", i), server, "neither a host name nor an address", "write 2.debian.pool.ntp.org"
-                )
+                yield Problem(("ntp", i), server, "neither a host name nor an address", "write 2.debian.pool.ntp.org")
 
 
 def _vip(inventory: Inventory) -> Iterator[Problem]:
     if inventory.haproxy.vip is not None and not inventory.of_role(Role.HAPROXY):
         vip = str(inventory.haproxy.vip)
-        yield Problem(
-            ("haproxy", "vip"), vip, "no haproxy host to carry it", "add haproxy hosts, or remove it"
-        )
+        yield Problem(("haproxy", "vip"), vip, "no haproxy host to carry it", "add haproxy hosts, or remove it")
 
 
 def _ports(inventory: Inventory) -> Iterator[Problem]:

@@ -27,9 +27,7 @@ def _parameters(inventory: Inventory) -> Iterator[Problem]:
         elif lower != name and _PARAMETER.fullmatch(lower):
             yield Problem(path, text, "parameter names are in lower case here", f"write {lower}")
         elif not _PARAMETER.fullmatch(name):
-            yield Problem(
-                path, text, "not a parameter name", "use a-z, 0-9 and _, and a dot after an extension's name"
-            )
+            yield Problem(path, text, "not a parameter name", "use a-z, 0-9 and _, and a dot after an extension's name")
         elif "." not in name and name not in parameters.KNOWN:
             near = difflib.get_close_matches(name, parameters.KNOWN, n=1)
             hint = (
@@ -38,6 +36,8 @@ def _parameters(inventory: Inventory) -> Iterator[Problem]:
                 else "an extension's has its name before a dot: auto_explain.log_format"
             )
             yield Problem(path, text, "PostgreSQL 17 has no such parameter", hint)
+        elif name == "wal_level" and value not in ("replica", "logical"):
+            yield Problem(path, text, "replicas need at least replica", "remove it, or write logical")
         elif name == "synchronous_commit":
             yield from _synchronous_commit(inventory, value)
         elif name in ("max_wal_senders", "max_replication_slots"):
@@ -46,9 +46,7 @@ def _parameters(inventory: Inventory) -> Iterator[Problem]:
 
 def _synchronous_commit(inventory: Inventory, value: ParameterValue) -> Iterator[Problem]:
     if inventory.durability is not Durability.ASYNC and shown(value).lower() in _WEAK_COMMIT:
-        message = (
-            f"a COMMIT would not wait for a standby's disk, against `durability: {inventory.durability}`"
-        )
+        message = f"a COMMIT would not wait for a standby's disk, against `durability: {inventory.durability}`"
         hint = "remove it, set `durability: async`, or set it per session where losing a write is fine"
         yield Problem(("postgresql", "parameters", "synchronous_commit"), shown(value), message, hint)
 
@@ -68,9 +66,7 @@ def _users(inventory: Inventory) -> Iterator[Problem]:
         if user.name in RESERVED_USERS or user.name.startswith("pg_"):
             yield Problem(path, user.name, "reserved for PostgreSQL or pgha", "choose another name")
         elif user.name in names[:i]:
-            yield Problem(
-                path, user.name, f"users[{names.index(user.name)}] has this name already", "remove one"
-            )
+            yield Problem(path, user.name, f"users[{names.index(user.name)}] has this name already", "remove one")
         for j, role in enumerate(user.member_of):
             below = ("postgresql", "users", i, "member_of", j)
             if role == user.name:
@@ -121,9 +117,7 @@ def _standbys(inventory: Inventory) -> Iterator[Problem]:
         yield Problem(("durability",), inventory.durability, message, hint)
     elif count > max(1, standbys):
         message = f"{promise} with {standbys} possible sync standbys"
-        yield Problem(
-            ("postgresql", "synchronous_node_count"), str(count), message, f"set it to {max(1, standbys)}"
-        )
+        yield Problem(("postgresql", "synchronous_node_count"), str(count), message, f"set it to {max(1, standbys)}")
 
 
 def _watchdog(inventory: Inventory) -> Iterator[Problem]:

@@ -47,9 +47,7 @@ def _zones(inventory: Inventory) -> Iterator[Problem]:
         return
     for name, host in inventory.hosts.items():
         if host.zone is None:
-            yield _warn(
-                ("hosts", name), "no zone, though others have one", f"add `zone: {named[0]}` or another"
-            )
+            yield _warn(("hosts", name), "no zone, though others have one", f"add `zone: {named[0]}` or another")
     for role, what in ((Role.POSTGRES, "database"), (Role.HAPROXY, "way in"), (Role.ETCD, "etcd member")):
         hosts = inventory.of_role(role)
         zones = {host.zone for host in hosts.values()}
@@ -88,19 +86,13 @@ def _durability(inventory: Inventory) -> Iterator[Problem]:
         hint = f"set it to {standbys - 1}, or add a postgres host"
         yield _warn(("postgresql", "synchronous_node_count"), message, hint, count)
     if mode is Durability.SYNC and len(nodes) == 1:
-        yield _warn(
-            ("durability",), "sync with one node is async: no standby confirms", "add a postgres host", mode
-        )
+        yield _warn(("durability",), "sync with one node is async: no standby confirms", "add a postgres host", mode)
     if mode is Durability.ASYNC and inventory.failover is Preset.FAST:
-        message = (
-            "async with fast failover: a short hiccup moves the leader and loses the newest transactions"
-        )
+        message = "async with fast failover: a short hiccup moves the leader and loses the newest transactions"
         yield _warn(("durability",), message, "use `durability: sync`, or a slower `failover` preset", mode)
     elif mode is Durability.ASYNC:
         message = "async: a failover loses the transactions that no replica has yet"
-        yield _warn(
-            ("durability",), message, "use `durability: strict` or `sync` for data that matters", mode
-        )
+        yield _warn(("durability",), message, "use `durability: strict` or `sync` for data that matters", mode)
 
 
 _DANGEROUS = {
@@ -134,15 +126,11 @@ def _postgresql(inventory: Inventory) -> Iterator[Problem]:
     commit = shown(inventory.postgresql.parameters.get("synchronous_commit", "on"))
     if commit in ("false", "off") and inventory.durability is Durability.ASYNC:
         message = "a crash, even without a failover, loses the newest transactions"
-        yield _warn(
-            ("postgresql", "parameters", "synchronous_commit"), message, "set it per session instead", commit
-        )
+        yield _warn(("postgresql", "parameters", "synchronous_commit"), message, "set it per session instead", commit)
     for i, user in enumerate(inventory.postgresql.users):
         if "superuser" in user.options:
             message = "an application that logs in as superuser can run programs on the host"
-            yield _warn(
-                ("postgresql", "users", i), message, "remove `superuser`; grant what it needs", user.name
-            )
+            yield _warn(("postgresql", "users", i), message, "remove `superuser`; grant what it needs", user.name)
     if not inventory.postgresql.failsafe_mode:
         message = "without failsafe mode a lost etcd majority makes the primary read-only"
         yield _warn(("postgresql", "failsafe_mode"), message, "set it to true", False)
@@ -163,9 +151,7 @@ def _backup(inventory: Inventory) -> Iterator[Problem]:
         message = "no full backups: each later one builds on the first, which is never renewed"
         yield _warn((*path, "full"), message, "give it a time, such as weekly")
     elif times.full is None:
-        message = (
-            "no backup is ever scheduled: the archive grows from the first one on, and restores get slower"
-        )
+        message = "no backup is ever scheduled: the archive grows from the first one on, and restores get slower"
         yield _warn(path, message, "give `full` a time, such as weekly")
     if backup.retention.full == 1:
         message = "one full backup kept: the old one goes the moment the new one ends, good or not"
@@ -193,9 +179,7 @@ def _inside(inventory: Inventory, network: IPNetwork) -> bool:
 def _reach(inventory: Inventory) -> Iterator[Problem]:
     if inventory.network.is_global:
         message = "a public network: what is not in the firewall's list is one mistake from the internet"
-        yield _warn(
-            ("network",), message, "use a private one: 10.77.0.0/24 or fd00:77::/64", inventory.network
-        )
+        yield _warn(("network",), message, "use a private one: 10.77.0.0/24 or fd00:77::/64", inventory.network)
     for field in ("clients", "operators"):
         networks: tuple[IPNetwork, ...] = getattr(inventory, field)
         for i, network in enumerate(networks):
@@ -204,11 +188,7 @@ def _reach(inventory: Inventory) -> Iterator[Problem]:
                     "only passwords keep strangers out" if field == "clients" else "sshd and REST for all"
                 )
                 yield _warn((field, i), message, "name the networks that need it", network)
-            elif (
-                inventory.gateway is None
-                and not _inside(inventory, network)
-                and inventory.machines is not Driver.SSH
-            ):
+            elif inventory.gateway is None and not _inside(inventory, network) and inventory.machines is not Driver.SSH:
                 message = "outside the cluster's network, and no `gateway`: answers find no way back"
                 yield _warn((field, i), message, "add `gateway`", network)
     if inventory.machines is not Driver.NSPAWN and all(_inside(inventory, net) for net in inventory.clients):
@@ -224,19 +204,13 @@ def _machines(inventory: Inventory) -> Iterator[Problem]:
         sized = sorted(host.model_fields_set & {"memory_mib", "cpus"})
         for field in sized if inventory.machines is not Driver.QEMU else ():
             message = f"no effect on {inventory.machines} machines"
-            yield _warn(
-                ("hosts", name, field), message, "remove it, or set `machines: qemu`", getattr(host, field)
-            )
+            yield _warn(("hosts", name, field), message, "remove it, or set `machines: qemu`", getattr(host, field))
         if inventory.machines is Driver.SSH and (host.ssh is None or host.ssh.host_key is None):
             message = "no `ssh.host_key`: the first connection trusts whoever answers"
-            yield _warn(
-                ("hosts", name), message, "add `ssh: {host_key: SHA256:...}`, from the machine's console"
-            )
+            yield _warn(("hosts", name), message, "add `ssh: {host_key: SHA256:...}`, from the machine's console")
     check, timings = inventory.timings.check, inventory.timings
     if check.fall * check.fastinter_ms > 1000 * timings.ttl:
-        message = (
-            f"HAProxy notices a dead node after {check.fall * check.fastinter_ms / 1000:g} s, later than ttl"
-        )
+        message = f"HAProxy notices a dead node after {check.fall * check.fastinter_ms / 1000:g} s, later than ttl"
         yield _warn(("failover", "check"), message, "lower fall or fastinter_ms")
 
 

@@ -16,7 +16,6 @@ _FORM = "write it as: hostssl DATABASE USER ADDRESS METHOD, such as hostssl app 
 _TOKEN = re.compile(r'\s*((?:"[^"]*"|[^\s",#])+(?:\s*,\s*(?:"[^"]*"|[^\s",#])+)*)')
 _HOST_NAME = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _OPTION = re.compile(r'"?[a-z_]+=[^"]*"?')
-_ACCOUNTS = {"all", "postgres", "replicator", "rewind", "pgha"}
 HIDDEN_OPTIONS = re.compile(r"((?:ldapbindpasswd|radiussecrets)=)\S+", re.I)
 
 _TYPES: dict[str, Complaint | None] = {
@@ -79,8 +78,8 @@ def _complaints(line: str) -> Iterator[Complaint]:
     if tokens[at] == "reject" and kind == "hostssl":
         databases, users = ({word.strip() for word in tokens[i].split(",")} for i in (1, 2))
         everywhere = tokens[3] == "all" or any(net.prefixlen == 0 for net in address)
-        if everywhere and databases & {"all", "replication", "postgres"} and users & _ACCOUNTS:
-            yield ("it comes before pgha's own lines and locks the cluster out", "name users and addresses")
+        if everywhere and "all" in databases and "all" in users:
+            yield ("it comes before pgha's lines for clients: nobody gets in", "name users and addresses")
 
 
 def _address(tokens: list[str]) -> tuple[Complaint | None, list[IPv4Network | IPv6Network], int]:

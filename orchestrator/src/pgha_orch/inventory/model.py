@@ -25,7 +25,8 @@ PgName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The text below a field is its description in the JSON Schema.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Role(StrEnum):
@@ -63,153 +64,234 @@ class HealthCheck(Strict):
     """HAProxy's check of Patroni's REST API. Milliseconds; counts of checks."""
 
     inter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    """Milliseconds between checks of a server that is up."""
     fastinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 500
+    """Milliseconds between checks of a server whose last check changed its result."""
     downinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    """Milliseconds between checks of a server that is down."""
     rise: Annotated[int, Field(ge=1, le=10)] = 1
+    """Good checks in a row until a server is up."""
     fall: Annotated[int, Field(ge=1, le=10)] = 3
+    """Failed checks in a row until a server is down; fall x fastinter_ms is how long a restart of Patroni
+    may take.
+    """
 
 
 class Timings(Strict):
     """Patroni's failover timings, seconds (reliability.md, Failover timing)."""
 
     ttl: Annotated[int, Field(ge=20, le=600)]
+    """Seconds that the leader lock lives without renewal: what bounds a failover after a power-off."""
     loop_wait: Annotated[int, Field(ge=1, le=120)]
+    """Seconds between two rounds of Patroni's loop."""
     retry_timeout: Annotated[int, Field(ge=3, le=120)]
+    """Seconds that Patroni retries etcd and PostgreSQL before the leader gives up its role."""
     primary_start_timeout: Annotated[int, Field(ge=0, le=3600)] = 0
+    """Seconds that a crashed primary may take to recover in place before a failover; 0: fail over at once.
+    """
     safety_margin: Annotated[int, Field(ge=-1, le=120)] = 5
+    """Seconds before the end of ttl at which the watchdog resets a hung primary; -1: at half of ttl."""
     check: HealthCheck = HealthCheck()
+    """HAProxy's checks of the database hosts."""
 
 
 class Image(Strict):
     builder: Literal["debian", "nix"] = "debian"
+    """What built the machines' images."""
     build_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")] | None = None
+    """One certain build, by its hex id; without it, the newest one."""
 
 
 class User(Strict):
     name: PgName
+    """Name of a login role; its password is generated and kept in the state directory."""
     options: tuple[
         Literal["createdb", "createrole", "superuser", "replication", "bypassrls", "noinherit", "nologin"],
         ...,
     ] = ()
+    """Attributes of the role, as in CREATE ROLE."""
     member_of: tuple[PgName, ...] = ()
+    """Roles whose rights it inherits: users here, or PostgreSQL's pg_ roles."""
 
 
 class Database(Strict):
     name: PgName
+    """Name of the database."""
     owner: PgName
+    """The user who owns it, one of `users`."""
     extensions: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")], ...] = ()
+    """Extensions that are created in it."""
 
 
 class PostgreSQL(Strict):
     """Parameters go to Patroni's dynamic configuration; users and databases are made once a leader runs."""
 
     parameters: dict[str, ParameterValue] = {}
+    """PostgreSQL parameters, by name; those that Patroni or pgha set themselves are refused."""
     users: tuple[User, ...] = ()
+    """Users that are created once a leader runs."""
     databases: tuple[Database, ...] = ()
-    hba: tuple[str, ...] = ()  # extra pg_hba lines, before the project's own
+    """Databases that are created once a leader runs."""
+    hba: tuple[str, ...] = ()
+    """More pg_hba.conf lines (hostssl or local), put before pgha's own."""
     max_connections: Annotated[int, Field(ge=20, le=10_000)] = 200
+    """Connections that each server accepts; HAProxy's limits follow from it."""
     synchronous_node_count: Annotated[int, Field(ge=1, le=8)] = 1
+    """Replicas that confirm a COMMIT, for durability strict, sync and quorum."""
     failsafe_mode: bool = True
-    watchdog: Literal["auto", "required", "off"] = (
-        "auto"  # auto: required where the machine has one, else off
-    )
+    """The primary goes on without an etcd majority while it reaches all other members."""
+    watchdog: Literal["auto", "required", "off"] = "auto"
+    """A device that resets a hung primary; auto: required where the machine has one, else off."""
 
 
 class S3(Strict):
     bucket: str
+    """Name of the bucket."""
     endpoint: str
+    """Host name of the store, with a port if it is not 443, without https://."""
     region: str
+    """Region of the bucket."""
     path: str = "/pgbackrest"
+    """Directory in the bucket that holds the repository."""
     uri_style: Literal["host", "path"] = "host"
+    """Where the bucket's name goes: `host` (bucket.endpoint) or `path` (endpoint/bucket)."""
     verify_tls: bool = True
+    """Check the store's certificate."""
 
 
 class Repository(Strict):
     """Where backups go: the `backup` role's host (default), or S3."""
 
     s3: S3 | None = None
+    """An S3 bucket in place of a backup host; its keys are no part of the inventory."""
     cipher: Literal["none", "aes-256-cbc"] = "none"
+    """Encryption of the repository; the key is generated and kept in the state directory."""
 
 
 class Retention(Strict):
     full: Annotated[int, Field(ge=1, le=9_999_999)] = 2
+    """Full backups to keep; with them the WAL to restore to any time since the oldest."""
     differential: Annotated[int, Field(ge=1, le=9_999_999)] | None = None
+    """Differential backups to keep; without it, as many as the full ones have."""
 
 
 class Schedule(Strict):
     """systemd OnCalendar expressions, in UTC (systemd.time(7)); None: never."""
 
     full: str | None = "Sun *-*-* 01:00:00"
+    """When full backups start."""
     differential: str | None = "Mon..Sat *-*-* 01:00:00"
+    """When differential backups (changes since the full one) start."""
     incremental: str | None = None
+    """When incremental backups (changes since any one) start."""
 
 
 class Backup(Strict):
     repository: Repository = Repository()
+    """Where backups go."""
     retention: Retention = Retention()
+    """How many backups are kept."""
     schedule: Schedule = Schedule()
+    """When backups are made."""
     compress: Literal["none", "gz", "lz4", "zst"] = "lz4"
+    """Compression of backups and archived WAL."""
     process_max: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processes that compress and copy at once."""
 
 
 class Proxy(Strict):
     """HAProxy. Ports are the guide's."""
 
     port_rw: Annotated[int, Field(ge=1, le=65535)] = 5000
+    """TCP port for reads and writes: the primary."""
     port_ro: Annotated[int, Field(ge=1, le=65535)] = 5001
+    """TCP port for reads only: the replicas."""
     port_stats: Annotated[int, Field(ge=1, le=65535)] = 7000
+    """TCP port of the stats page, for operators."""
     vip: IPAddress | None = None
+    """A virtual address that moves between the haproxy hosts."""
 
 
 class Tags(Strict):
     """Patroni's tags for one PostgreSQL host."""
 
     nofailover: bool = False
+    """Never becomes the leader."""
     noloadbalance: bool = False
+    """Takes no reads from the read-only port."""
     nosync: bool = False
+    """Never a sync standby."""
     clonefrom: bool = False
+    """New replicas are copied from here rather than from the leader."""
     failover_priority: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """The highest wins among equally fresh candidates; 0 is nofailover."""
 
 
 class Ssh(Strict):
     user: str = "root"
+    """Login name."""
     port: Annotated[int, Field(ge=1, le=65535)] = 22
-    address: IPAddress | None = None  # where to reach it before it has its identity
-    host_key: str | None = None  # "SHA256:..." fingerprint, or "ssh-ed25519 AAAA..."
+    """TCP port of sshd."""
+    address: IPAddress | None = None
+    """Where the machine answers before it has its identity; without it, the host's own address."""
+    host_key: str | None = None
+    """Its key before it has its identity: "SHA256:..." or "ssh-ed25519 AAAA..."."""
 
 
 class Host(Strict):
     role: Role
+    """What the host does; it decides the image."""
     address: IPAddress
+    """Its address in the cluster's network."""
     zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,63}$")] | None = None
+    """What fails together with it, such as a rack or an availability zone: for advice only."""
     tags: Tags = Tags()
-    bootstrap: bool = False  # a hint: this PostgreSQL host starts first on the very first deploy
-    memory_mib: Annotated[int, Field(ge=128, le=1_048_576)] = 1024  # machines: qemu
-    cpus: Annotated[int, Field(ge=1, le=256)] = 1  # machines: qemu
-    ssh: Ssh | None = None  # machines: ssh
+    """Patroni's tags, for postgres hosts."""
+    bootstrap: bool = False
+    """A hint: this PostgreSQL host starts first on the very first deploy."""
+    memory_mib: Annotated[int, Field(ge=128, le=1_048_576)] = 1024
+    """Memory in MiB, for `machines: qemu`."""
+    cpus: Annotated[int, Field(ge=1, le=256)] = 1
+    """Virtual processors, for `machines: qemu`."""
+    ssh: Ssh | None = None
+    """How to reach it, for `machines: ssh`."""
 
 
 class Inventory(Strict):
     """One cluster. Host names are the keys of `hosts`, in file order."""
 
     version: Literal[1]
+    """Version of this file's format."""
     cluster: ClusterName
-    network: IPNetwork  # every host's address lies in it
-    gateway: IPAddress | None = None  # machines' default route; None: no way out of the network
+    """Name of the cluster: Patroni's scope, pgBackRest's stanza, the prefix of machines' names."""
+    network: IPNetwork
+    """The cluster's network; every host's address lies in it."""
+    gateway: IPAddress | None = None
+    """The machines' default route; without it there is no way out of the network."""
     machines: Driver = Driver.NSPAWN
+    """What runs the machines: nspawn or qemu on this host, or ssh to those that someone else boots."""
     image: Image = Image()
+    """Which build of the images to run."""
     failover: Preset | Timings = Preset.FAST
+    """How fast a failover is, as a preset or as explicit timings."""
     durability: Durability = Durability.STRICT
-    clients: Annotated[tuple[IPNetwork, ...], Field(min_length=1)]  # may reach HAProxy's :5000 and :5001
-    operators: tuple[
-        IPNetwork, ...
-    ] = ()  # may reach sshd, REST API, etcd clients, stats; () : only the host of pgha-orch
-    ntp: tuple[str, ...] = ()  # time servers; (): the local clock of the first etcd host is the reference
+    """What a COMMIT waits for: a sync standby always, one while there is one, any of them, or nothing."""
+    clients: Annotated[tuple[IPNetwork, ...], Field(min_length=1)]
+    """Networks that may reach HAProxy's read/write and read-only ports."""
+    operators: tuple[IPNetwork, ...] = ()
+    """Networks that may reach sshd, REST API, etcd and stats; without any, only the host of pgha-orch."""
+    ntp: tuple[str, ...] = ()
+    """Time servers; without any, the first etcd host's clock is the reference."""
     drills: Literal["allowed", "forbidden"] = "forbidden"
+    """Whether `pgha-orch drill` may break things on purpose here."""
     postgresql: PostgreSQL = PostgreSQL()
+    """Parameters, users, databases and logins."""
     haproxy: Proxy = Proxy()
+    """The way in for clients."""
     backup: Backup | None = None
+    """Backups with pgBackRest; `{}` for a backup host and a usual schedule; without it there are none."""
     hosts: Annotated[dict[HostName, Host], Field(min_length=1)]
+    """The machines, by host name."""
 
     @property
     def timings(self) -> Timings:

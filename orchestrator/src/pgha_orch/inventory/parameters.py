@@ -33,14 +33,11 @@ OWNED: dict[str, Owner] = {
     "cluster_name": Owner(_PATRONI, "the `cluster` field decides it"),
     "hot_standby": Owner(_PATRONI, "remove it: replicas always answer reads"),
     "wal_log_hints": Owner(_PATRONI, "remove it: data checksums already do what it is for"),
-    "wal_level": Owner("pgha sets it to what replication needs", "remove it"),
     "max_connections": Owner("HAProxy's limits depend on it", "use the field `postgresql.max_connections`"),
     "synchronous_standby_names": Owner(_PATRONI, "use `durability` and `postgresql.synchronous_node_count`"),
     "synchronized_standby_slots": Owner("slots are Patroni's", "remove it"),
     "data_checksums": Owner("initdb sets it: checksums are on", "remove it"),
-    "default_transaction_read_only": Owner(
-        "it would make the primary refuse writes", "use HAProxy's read-only port"
-    ),
+    "default_transaction_read_only": Owner("it would make the primary refuse writes", "use HAProxy's read-only port"),
     "full_page_writes": Owner("pg_rewind and recovery need it on", "remove it"),
     "wal_keep_segments": Owner("PostgreSQL 13 replaced it", "use wal_keep_size"),
     "promote_trigger_file": Owner("PostgreSQL 16 removed it", "use `pgha-orch switchover`"),
@@ -66,7 +63,7 @@ OWNED: dict[str, Owner] = {
         ),
         _RECOVERY,
     ),
-    **dict.fromkeys(("archive_mode", "archive_command", "archive_library", "archive_timeout"), _ARCHIVE),
+    **dict.fromkeys(("archive_mode", "archive_command", "archive_library"), _ARCHIVE),
     **dict.fromkeys(
         (
             "config_file",

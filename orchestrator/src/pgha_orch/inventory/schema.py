@@ -16,6 +16,7 @@ def json_schema() -> dict[str, Any]:
     `# yaml-language-server: $schema=hosts.schema.json`
     """
     schema = Inventory.model_json_schema(mode="validation")
+    schema["properties"]["hosts"]["additionalProperties"] = False  # no other names than the pattern's
     return {
         "$schema": DIALECT,
         "$id": "https://pgha.invalid/hosts.schema.json",

@@ -74,9 +74,7 @@ def read(file: Path) -> Source:
     root = _compose(source, text)
     if root is None:
         if not source.findings:
-            source._add(
-                1, (), "", "the file is empty", f"start from examples/lab.yml: cp examples/lab.yml {file}"
-            )
+            source._add(1, (), "", "the file is empty", f"start from examples/lab.yml: cp examples/lab.yml {file}")
         return source
     source.values = _build(source, root, ())
     if not isinstance(source.values, dict) and not source.findings:
@@ -111,9 +109,7 @@ def _read_text(source: Source) -> str | None:
         refuse(f"cannot be read: {getattr(exc, 'strerror', None) or exc}", "give the path of a YAML file")
     else:
         if len(data) > MAX_BYTES:
-            refuse(
-                f"larger than {MAX_BYTES >> 10} KiB", "this is not an inventory: give the path of hosts.yml"
-            )
+            refuse(f"larger than {MAX_BYTES >> 10} KiB", "this is not an inventory: give the path of hosts.yml")
             return None
         try:
             return data.decode("utf-8-sig")
@@ -178,9 +174,7 @@ def _syntax_error(source: Source, text: str, line: int, problem: str) -> None:
     for number in range(min(line, len(lines)), 0, -1):
         indent = lines[number - 1][: len(lines[number - 1]) - len(lines[number - 1].lstrip())]
         if "\t" in indent:
-            source._add(
-                number, (), "", "a tab in the indentation", "YAML indents with spaces only: replace it"
-            )
+            source._add(number, (), "", "a tab in the indentation", "YAML indents with spaces only: replace it")
             return
     for part, message, hint in _SYNTAX:
         if part in problem:
@@ -199,9 +193,7 @@ def _build(source: Source, node: yaml.Node, path: FieldPath) -> Plain:
         return [_build(source, item, (*path, i)) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode) and node.tag in _SIMPLE_TAGS:
         return _build_scalar(source, node, path)
-    source._add(
-        line, path, node.tag.removeprefix(_TAG), "a YAML tag that is not used here", "remove the `!` tag"
-    )
+    source._add(line, path, node.tag.removeprefix(_TAG), "a YAML tag that is not used here", "remove the `!` tag")
     return None
 
 
@@ -214,21 +206,15 @@ def _build_mapping(source: Source, node: yaml.MappingNode, path: FieldPath) -> d
             continue
         key: str = key_node.value
         if key_node.tag == _TAG + "merge":
-            source._add(
-                line, path, "<<", "YAML merge keys are not used here", "write the fields out in each place"
-            )
+            source._add(line, path, "<<", "YAML merge keys are not used here", "write the fields out in each place")
         elif not key.isprintable():
             source._add(line, path, shown(key), *_unprintable(key))
         elif key_node.tag != _TAG + "str":
             kind = key_node.tag.removeprefix(_TAG)
-            source._add(
-                line, (*path, key), "", f"YAML reads this key as {_KINDS.get(kind, kind)}", f'write "{key}":'
-            )
+            source._add(line, (*path, key), "", f"YAML reads this key as {_KINDS.get(kind, kind)}", f'write "{key}":')
         elif key in built:
             first = source.lines[(*path, key)]
-            source._add(
-                line, (*path, key), "", f"given twice, on lines {first} and {line}", "keep one of the two"
-            )
+            source._add(line, (*path, key), "", f"given twice, on lines {first} and {line}", "keep one of the two")
         else:
             source.lines[(*path, key)] = line
             built[key] = _build(source, value_node, (*path, key))

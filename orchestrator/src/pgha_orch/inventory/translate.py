@@ -31,12 +31,8 @@ def _pattern(annotated: object, message: str, hint: str) -> None:
 
 
 _pattern(model.HostName, "not a host name", "use a-z, 0-9 and inner hyphens, at most 63: pg-1")
-_pattern(
-    model.ClusterName, "not a cluster name", "use a-z, 0-9 and inner hyphens, 2 to 32, a letter first: orders"
-)
-_pattern(
-    model.PgName, "not a plain PostgreSQL name", "use a-z, 0-9 and _, at most 63, no digit first: order_app"
-)
+_pattern(model.ClusterName, "not a cluster name", "use a-z, 0-9 and inner hyphens, 2 to 32, a letter first: orders")
+_pattern(model.PgName, "not a plain PostgreSQL name", "use a-z, 0-9 and _, at most 63, no digit first: order_app")
 
 
 def _branches(annotation: object) -> list[Any]:
@@ -81,10 +77,7 @@ def keys_at(path: FieldPath) -> list[str]:
     """The keys that a mapping may have; [] where they are free."""
     kinds = types_at(path)
     return [
-        key
-        for kind in kinds
-        if isinstance(kind, type) and issubclass(kind, BaseModel)
-        for key in kind.model_fields
+        key for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel) for key in kind.model_fields
     ]
 
 
@@ -135,9 +128,7 @@ def _unknown_key(path: FieldPath) -> tuple[Problem, FieldPath | None]:
     key, parent = str(path[-1]), path[:-1]
     known = keys_at(parent)
     if _SECRET.search(key):
-        hint = (
-            "remove the line, and change the secret if the file was shared: pgha generates and keeps secrets"
-        )
+        hint = "remove the line, and change the secret if the file was shared: pgha generates and keeps secrets"
         return Problem(path, HIDDEN, "a secret does not belong in an inventory", hint), None
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
@@ -195,9 +186,7 @@ _MESSAGES: Mapping[str, tuple[str, str]] = {
 def _wrong_value(path: FieldPath, error: ErrorDetails, source: Source) -> Problem:
     value, context = error["input"], error.get("ctx", {})
     word = source.surprises.get(path)
-    text = (
-        HIDDEN if any(_SECRET.search(str(part)) for part in path) else shown(value if word is None else word)
-    )
+    text = HIDDEN if any(_SECRET.search(str(part)) for part in path) else shown(value if word is None else word)
     words = words_at(path)
     kinds = types_at(path)
     if words and error["type"] in ("enum", "literal_error", "model_type"):
@@ -205,9 +194,7 @@ def _wrong_value(path: FieldPath, error: ErrorDetails, source: Source) -> Proble
         guess = f"did you mean {near[0]}? " if near and near[0] != str(value) else ""
         also = " or the fields " + ", ".join(keys_at(path)) if keys_at(path) else ""
         quoted = "; without quotes" if str(value) in words else ""
-        return Problem(
-            path, text, "not one of the allowed values", f"{guess}allowed: {', '.join(words)}{also}{quoted}"
-        )
+        return Problem(path, text, "not one of the allowed values", f"{guess}allowed: {', '.join(words)}{also}{quoted}")
     if IPv4Network in kinds or IPv4Address in kinds:
         return _wrong_address(path, text, value, network=IPv4Network in kinds)
     if error["type"] == "string_pattern_mismatch" and context["pattern"] in _PATTERNS:
@@ -216,9 +203,7 @@ def _wrong_value(path: FieldPath, error: ErrorDetails, source: Source) -> Proble
         return Problem(path, text, "not a single value", "give a number, a text, true or false")
     if word is not None and isinstance(value, bool):
         return Problem(path, text, f"YAML reads this word as {shown(value)}", f'write "{word}" in quotes')
-    message, hint = _MESSAGES.get(
-        error["type"], (error["msg"].lower(), "see the README's hosts.yml reference")
-    )
+    message, hint = _MESSAGES.get(error["type"], (error["msg"].lower(), "see the README's hosts.yml reference"))
     if value is None:
         message, hint = "nothing is given", "give a value, or remove the line"
     return Problem(path, text, message.format(**context), hint.format(**context))
