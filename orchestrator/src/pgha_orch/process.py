@@ -59,9 +59,7 @@ def run(
         raise ProcessError(f"{args[0]}: not permitted to run it", argv=args, hint="run as root") from exc
     except subprocess.TimeoutExpired as exc:
         raise ProcessError(f"{shown}: no end within {timeout_s:g} s", argv=args) from exc
-    result = Result(
-        args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    )
+    result = Result(args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
     if check and result.returncode != 0:
         tail = "" if secret else _tail(result.stderr or result.stdout)
         raise ProcessError(
@@ -102,7 +100,10 @@ def spawn_detached(
 
 
 def stream(
-    argv: Sequence[str | os.PathLike[str]], *, stdin: IO[bytes] | None = None, env: Mapping[str, str] | None = None
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    stdin: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> int:
     """Run an interactive program on this terminal (psql, ssh, journalctl -f); return its exit code.
 

@@ -1,0 +1,44 @@
+# All set-up and the main job on a fresh Debian 12 or 13, as root: make lab, make test, make lab-down.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+ORCH := $(VENV)/bin/pgha-orch
+LAB := examples/lab.yml
+
+.PHONY: setup lab lab-down lab-purge test test-unit test-cluster lint bench clean
+setup: $(VENV)/.installed
+
+# Debian's packages that pgha-orch and the tests start; the list is one word a line.
+$(VENV)/.installed: orchestrator/pyproject.toml packages.txt
+	./setup $(PYTHON) $(VENV)
+	touch $@
+
+lab: setup ## build the images and boot examples/lab.yml on this machine
+	$(ORCH) image build
+	$(ORCH) deploy $(LAB)
+
+lab-down: setup ## stop the lab; its data stays
+	$(ORCH) destroy --yes $(LAB)
+
+lab-purge: setup ## stop the lab and remove its data
+	$(ORCH) destroy --yes --data $(LAB)
+
+lint: setup
+	cd orchestrator && ../$(VENV)/bin/ruff check . ../tests && ../$(VENV)/bin/ruff format --check . ../tests
+	cd orchestrator && ../$(VENV)/bin/mypy -p pgha_orch
+	cd orchestrator && ../$(VENV)/bin/lint-imports
+	tests/shellcheck
+
+test-unit: setup ## what boots no machine
+	$(VENV)/bin/python -m pytest orchestrator/tests
+
+test-cluster: setup ## what boots machines
+	$(ORCH) image build
+	$(VENV)/bin/python -m pytest tests
+
+test: lint ## everything
+	$(ORCH) image build
+	$(VENV)/bin/python -m pytest orchestrator/tests tests
+
+bench: setup
+	$(VENV)/bin/python -m tests.bench

@@ -1,0 +1,56 @@
+"""image build, image list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from pgha_orch.commands.display import Progress, out
+from pgha_orch.commands.options import image_option, json_option
+from pgha_orch.image import Image, build_images, list_images
+from pgha_orch.inventory.model import Role
+
+
+@click.group()
+def image() -> None:
+    """Build and list the role images."""
+
+
+@image.command("build")
+@click.argument("roles", nargs=-1, type=click.Choice([r.value for r in Role]))
+@image_option
+@click.option("--refresh", is_flag=True, help="Build anew from today's packages, also what is in the cache.")
+def build(roles: tuple[str, ...], image_dir: Path, refresh: bool) -> None:
+    """Build the images of ROLES (all four when none is named). What did not change comes from the cache."""
+    wanted = tuple(Role(r) for r in roles) or tuple(Role)
+    with Progress() as progress:
+        built = build_images(wanted, image_dir, progress, refresh=refresh)
+    _show(built)
+
+
+@image.command("list")
+@image_option
+@json_option
+def list_(image_dir: Path, as_json: bool) -> None:
+    """List the built images."""
+    found = list_images(image_dir)
+    if as_json:
+        click.echo(json.dumps([_document(i) for i in found], indent=2))
+    else:
+        _show(found)
+
+
+def _show(images: list[Image]) -> None:
+    table = Table("Role", "Builder", "Build id", "Components", "Root")
+    for one in images:
+        parts = ", ".join(f"{name} {version}" for name, version in one.manifest.components.items())
+        table.add_row(one.role, one.builder, one.build_id[:12], parts, str(one.root))
+    out.print(table)
+
+
+def _document(one: Image) -> dict[str, object]:
+    return asdict(one) | {"root": str(one.root), "manifest": one.manifest.model_dump(mode="json")}

@@ -1,0 +1,81 @@
+"""Patroni's dynamic configuration in the DCS: bootstrap.dcs counts only once, so later changes go by PATCH."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgha_orch.cluster import Cluster
+from pgha_orch.deploy.boot import leader_name
+from pgha_orch.deploy.progress import Reporter, step
+from pgha_orch.health.patroni import Rest
+from pgha_orch.identity import dynamic_config
+from pgha_orch.inventory.model import Role
+
+_GONE = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key, dotted, as it is in the DCS and as the inventory wants it; JSON text, "unset" when absent."""
+
+    key: str
+    now: str
+    wanted: str
+
+
+def differences(cluster: Cluster) -> tuple[Difference, ...]:
+    """What the DCS holds otherwise than the inventory says."""
+    rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
+    now, wanted = rest.config(leader_name(cluster)), dynamic_config(cluster.inventory).as_json()
+    return tuple(Difference(key, _text(have), _text(want)) for key, have, want in _compare("", now, wanted))
+
+
+def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
+    """Patch the DCS where it differs; what was different."""
+    leader = leader_name(cluster)
+    rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
+    now, wanted = rest.config(leader), dynamic_config(cluster.inventory).as_json()
+    found = list(_compare("", now, wanted))
+    if found:
+        with step("Patroni's dynamic configuration", reporter) as current:
+            rest.patch_config(leader, _patch(now, wanted))
+            current.note = ", ".join(key for key, _, _ in found)
+    return tuple(Difference(key, _text(have), _text(want)) for key, have, want in found)
+
+
+def _compare(prefix: str, now: Mapping[str, object], wanted: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    found: list[tuple[str, object, object]] = []
+    for key in _keys(prefix, now, wanted):
+        have, want, path = now.get(key, _GONE), wanted.get(key, _GONE), f"{prefix}{key}"
+        if isinstance(want, Mapping) and isinstance(have, Mapping):
+            found.extend(_compare(f"{path}.", have, want))
+        elif have != want:
+            found.append((path, have, want))
+    return found
+
+
+def _patch(now: Mapping[str, object], wanted: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """The smallest JSON merge patch that turns `now` into `wanted`."""
+    patch: dict[str, object] = {}
+    for key in _keys(prefix, now, wanted):
+        have, want = now.get(key, _GONE), wanted.get(key, _GONE)
+        if isinstance(want, Mapping) and isinstance(have, Mapping):
+            inner = _patch(have, want, f"{prefix}{key}.")
+            if inner:
+                patch[key] = inner
+        elif want is _GONE:
+            patch[key] = None
+        elif have != want:
+            patch[key] = want
+    return patch
+
+
+def _keys(prefix: str, now: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    """PostgreSQL's parameters are the inventory's alone; of other keys an operator may add more (pause, slots)."""
+    return sorted(now.keys() | wanted.keys() if prefix == "postgresql.parameters." else wanted.keys())
+
+
+def _text(value: object) -> str:
+    return "unset" if value is _GONE else json.dumps(value)

@@ -1,0 +1,1 @@
+"""What the parts of a running cluster say of themselves, and what the orchestrator makes of it."""

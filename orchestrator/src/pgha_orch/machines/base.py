@@ -1,0 +1,102 @@
+"""What a machine driver offers. No other code learns which driver it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pgha_orch.identity import Identity
+from pgha_orch.image import Image
+from pgha_orch.process import Result
+
+
+class MachineState(StrEnum):
+    """As seen from outside the machine."""
+
+    ABSENT = "absent"  # never booted: no data
+    STOPPED = "stopped"  # has data, does not run
+    RUNNING = "running"  # its PID 1 runs
+
+
+class Machine(Protocol):
+    """One host of the inventory, as something that boots, runs programs and stops.
+
+    Every method raises OperationError (or its ProcessError) with the host's name in the message.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def console(self) -> Path:
+        """File with what its console said; it need not exist."""
+        ...
+
+    def state(self) -> MachineState: ...
+
+    def boot(self, image: Image, identity: Identity) -> None:
+        """Start it with this image and identity; return once its PID 1 runs. No-op when it runs already."""
+        ...
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Orderly shutdown; cut the power after `timeout_s` seconds. No-op when it does not run."""
+        ...
+
+    def kill(self) -> None:
+        """Cut the power: every process of it is gone when this returns."""
+        ...
+
+    def exec(
+        self, argv: Sequence[str], *, timeout_s: float, input: str | bytes | None = None, check: bool = True
+    ) -> Result:
+        """Run a program inside as root, with the identity's `environment`."""
+        ...
+
+    def interactive(self, argv: Sequence[str]) -> int:
+        """Run a program inside on this terminal; return its exit code."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """Content of a file inside; None when there is none or the machine does not run."""
+        ...
+
+    def apply_identity(self, identity: Identity) -> None:
+        """Hand a running machine a new identity, and keep it for the next boot. Reloads no service."""
+        ...
+
+    def booted_image(self) -> str | None:
+        """Build id of the image that it runs now."""
+        ...
+
+    def destroy(self) -> None:
+        """Remove its data for good. It must not run."""
+        ...
+
+
+class Fleet(Protocol):
+    """All machines of one cluster, and the network between them."""
+
+    @property
+    def machines(self) -> Mapping[str, Machine]: ...
+
+    def preflight(self) -> None:
+        """Check what this driver needs of the host before anything changes; UsageError when it lacks it."""
+        ...
+
+    def network_up(self) -> bool:
+        """Make the network; True when something had to be made. Safe to repeat."""
+        ...
+
+    def network_down(self) -> None: ...
+
+    def assert_reachable(self) -> None:
+        """Raise OperationError unless packets to the hosts' addresses stay in the cluster's own network."""
+        ...
+
+    def strays(self) -> tuple[str, ...]:
+        """Machines of this cluster that run or have data although the inventory no longer names them."""
+        ...
+
+    def stray(self, name: str) -> Machine: ...
