@@ -63,4 +63,5 @@ def _common(site: Site) -> dict[str, object]:
 def _members(site: Site, config: bytes, user: str) -> list[Member]:
     pair = site.pki.leaf(site.name, "pgbackrest")
     files = {"pgbackrest.conf": config, "node.crt": pair.certificate, "node.key": pair.key}
-    return [Member(f"pgbackrest/{name}", content, user, user, 0o600) for name, content in files.items()]
+    # pgBackRest takes a key that is its user's or root's: so `pgbackrest info` works for root too.
+    return [Member(f"pgbackrest/{name}", content, "root", user, 0o640) for name, content in files.items()]

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ POLL_S = 0.05
 SIG_POWEROFF = signal.SIGRTMIN + 4
 # Both builders' places, so that the driver need not know which image it booted.
 PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The firewall; etcd's priority; nothing of the host's clock.
+CAPABILITIES = "CAP_NET_ADMIN,CAP_SYS_NICE,CAP_IPC_LOCK"
 PROGRAMS = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "ip": "iproute2"}
 
 
@@ -95,6 +98,8 @@ class NspawnMachine:
                 f"--bind={self.data}:/var/lib/pgha",
                 f"--machine={self.unit}",
                 f"--hostname={self.name}",
+                f"--uuid={uuid.uuid5(uuid.NAMESPACE_DNS, self.unit)}",  # the journal's directory is named after it
+                f"--capability={CAPABILITIES}",
                 f"--network-bridge={self.bridge}",
                 "--resolv-conf=off",
                 "--timezone=off",
@@ -275,7 +280,7 @@ class NspawnFleet:
 
     @classmethod
     def open(cls, inventory: Inventory, state: StateDir) -> NspawnFleet:
-        cluster_id = state.cluster_id
+        cluster_id = state.cluster_id()
         bridge = Bridge(f"pgha-{cluster_id}", inventory.network, inventory.bridge_address)
         prefix, directory = f"{cluster_id}-", state.root / "machines"
         names = {
