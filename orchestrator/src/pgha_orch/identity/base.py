@@ -40,9 +40,7 @@ def members(site: Site) -> list[Member]:
         Member("nftables.conf", render("nftables.conf.j2", name=name, rules=rules(site)), mode=0o600),
         Member("ssh/ssh_host_ed25519_key", key.private, mode=0o600),
         Member("ssh/ssh_host_ed25519_key.pub", f"{key.public} {name}\n".encode()),
-        Member(
-            "ssh/authorized_keys", f"{site.pki.ssh_operator.public} operator@{inventory.cluster}\n".encode()
-        ),
+        Member("ssh/authorized_keys", f"{site.pki.ssh_operator.public} operator@{inventory.cluster}\n".encode()),
         Member("chrony/chrony.conf", _chrony(site)),
         Member("tls/ca.crt", site.pki.ca),
         *(Member(f"systemd/{unit}.d/50-schedule.conf", content) for unit, content in timers.items()),

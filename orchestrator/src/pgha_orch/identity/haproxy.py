@@ -34,7 +34,6 @@ class Server:
 
     name: str
     address: str  # bracketed when IPv6
-    id: int
 
 
 def members(site: Site) -> list[Member]:
@@ -51,9 +50,7 @@ def members(site: Site) -> list[Member]:
 def limits(inventory: Inventory) -> Limits:
     """How many connections one HAProxy opens to one PostgreSQL host."""
     allowed = dynamic_config(inventory).parameters["max_connections"]
-    share = (int(allowed) - min(RESERVED_CONNECTIONS, int(allowed) // 3)) // len(
-        inventory.of_role(Role.HAPROXY)
-    )
+    share = (int(allowed) - min(RESERVED_CONNECTIONS, int(allowed) // 3)) // len(inventory.of_role(Role.HAPROXY))
     on_primary = max(1, share // 5)
     return Limits(rw=max(1, share - on_primary), ro=max(1, share), ro_on_primary=on_primary)
 
@@ -97,9 +94,7 @@ def _bind(address: IPAddress) -> str:
 
 def _servers(inventory: Inventory) -> list[Server]:
     nodes = inventory.of_role(Role.POSTGRES)
-    return [
-        Server(name, bracketed(host.address), index) for index, (name, host) in enumerate(nodes.items(), 1)
-    ]
+    return [Server(name, bracketed(host.address)) for name, host in nodes.items()]
 
 
 def _start_state(site: Site) -> bytes:
