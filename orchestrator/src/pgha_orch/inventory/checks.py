@@ -40,7 +40,7 @@ def _role_counts(inventory: Inventory) -> Iterator[Problem]:
             path = ("hosts", names[most])
             yield Problem(path, "", f"{len(names)} {role} hosts, more than {most}", f"keep at most {most}")
     members = list(inventory.of_role(Role.ETCD))
-    if members and len(members) % 2 == 0:
+    if members and len(members) % 2 == 0 and len(members) <= MOST[Role.ETCD]:
         fewer = len(members) - 1
         message = f"{len(members)} etcd hosts: an even number survives no more failures than {fewer}"
         hint = f"use {fewer or 1} or {len(members) + 1}; three is usual"
@@ -63,7 +63,7 @@ def _only_for(inventory: Inventory) -> Iterator[Problem]:
     """Fields of a host that its role or the machine driver does not have."""
     for name, host in inventory.hosts.items():
         if host.role is not Role.POSTGRES and host.bootstrap:
-            message = f"a {host.role} host cannot be the first PostgreSQL node"
+            message = f"only a postgres host can start the cluster, this one is {host.role}"
             yield Problem(("hosts", name, "bootstrap"), "true", message, "move it to a postgres host")
         if host.role is not Role.POSTGRES and host.tags != Tags():
             yield Problem(

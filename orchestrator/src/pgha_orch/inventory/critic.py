@@ -85,8 +85,6 @@ def _durability(inventory: Inventory) -> Iterator[Problem]:
         message = "every standby has to confirm each COMMIT: losing one stalls writes for a while"
         hint = f"set it to {standbys - 1}, or add a postgres host"
         yield _warn(("postgresql", "synchronous_node_count"), message, hint, count)
-    if mode is Durability.SYNC and len(nodes) == 1:
-        yield _warn(("durability",), "sync with one node is async: no standby confirms", "add a postgres host", mode)
     if mode is Durability.ASYNC and inventory.failover is Preset.FAST:
         message = "async with fast failover: a short hiccup moves the leader and loses the newest transactions"
         yield _warn(("durability",), message, "use `durability: sync`, or a slower `failover` preset", mode)

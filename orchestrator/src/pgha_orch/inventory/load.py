@@ -41,9 +41,8 @@ def load(path: Path) -> LoadedInventory:
         # JSON mode: strict about numbers and text, yet it takes lists for tuples and text for addresses.
         inventory = Inventory.model_validate_json(json.dumps(source.values), strict=True)
     except ValidationError as exc:
-        said = {finding.field for finding in findings}
         placed = [source.place(p) for p in translate.problems(exc.errors(include_url=False), source)]
-        findings += [finding for finding in placed if finding.field not in said]
+        findings += [finding for finding in placed if not _follows(finding, source.findings)]
         raise InventoryError(findings) from None
     findings += [source.place(problem) for problem in checks.check(inventory)]
     if findings:
@@ -67,3 +66,12 @@ def _word(source: Source, value: Plain, path: FieldPath) -> Plain:
         return word
     _take_words(source, value, path)
     return value
+
+
+def _follows(finding: Finding, earlier: list[Finding]) -> bool:
+    """Whether a finding only follows from one that the text gave: the same field, or one missing in it."""
+    return any(
+        finding.field == other.field
+        or (other.field and finding.message == "missing" and finding.field.startswith(f"{other.field}."))
+        for other in earlier
+    )

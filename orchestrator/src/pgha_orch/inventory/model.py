@@ -72,9 +72,7 @@ class HealthCheck(Strict):
     rise: Annotated[int, Field(ge=1, le=10)] = 1
     """Good checks in a row until a server is up."""
     fall: Annotated[int, Field(ge=1, le=10)] = 3
-    """Failed checks in a row until a server is down; fall x fastinter_ms is how long a restart of Patroni
-    may take.
-    """
+    """Failed checks in a row until a server is down; a restart of Patroni must fit in fall x fastinter_ms."""
 
 
 class Timings(Strict):
@@ -87,8 +85,7 @@ class Timings(Strict):
     retry_timeout: Annotated[int, Field(ge=3, le=120)]
     """Seconds that Patroni retries etcd and PostgreSQL before the leader gives up its role."""
     primary_start_timeout: Annotated[int, Field(ge=0, le=3600)] = 0
-    """Seconds that a crashed primary may take to recover in place before a failover; 0: fail over at once.
-    """
+    """Seconds that a crashed primary may take to recover in place; 0: fail over at once."""
     safety_margin: Annotated[int, Field(ge=-1, le=120)] = 5
     """Seconds before the end of ttl at which the watchdog resets a hung primary; -1: at half of ttl."""
     check: HealthCheck = HealthCheck()

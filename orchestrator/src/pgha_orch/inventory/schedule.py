@@ -39,9 +39,9 @@ def unreadable(expressions: Iterable[str]) -> list[str]:
 
 def _plausible(text: str) -> bool:
     """The grammar, and no number out of range; a few odd but legal forms are left to systemd-analyze."""
-    if text.strip().lower() in _WORDS:
+    if text.lower() in _WORDS:
         return True
-    if not text.strip() or not _FORM.fullmatch(text.strip()):
+    if not text.strip() or not _FORM.fullmatch(text):
         return False
     time = re.search(r"(\S+:\S+)", text)
     limits = (24, 60, 60)

@@ -20,6 +20,7 @@ Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
 MAX_BYTES = 1 << 20  # an inventory of 1000 hosts has 100 KiB
 _TAG = "tag:yaml.org,2002:"
+_LARGEST = 1 << 63
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _SIMPLE_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
 
@@ -136,7 +137,7 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
         "a `:` where none can be",
         "check the indentation, or quote the value",
     ),
-    ("expected a single document", "a second `---` document", "keep one cluster in one file"),
+    ("found another document", "a second `---` document", "keep one cluster in one file"),
     ("could not find expected ':'", "a line without `: `", "write `field: value`, or check the indentation"),
     (
         "expected <block end>",
@@ -157,7 +158,9 @@ def _compose(source: Source, text: str) -> yaml.Node | None:
         loader = _Loader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
+        # An unclosed quote or bracket is found at its end, and mended where it began.
+        opened = exc.context is not None and ("quoted scalar" in exc.context or "flow" in exc.context)
+        mark = exc.context_mark if opened else exc.problem_mark or exc.context_mark
         _syntax_error(source, text, mark.line + 1 if mark else 1, exc.problem or str(exc))
     except yaml.reader.ReaderError as exc:
         _syntax_error(source, text, text.count("\n", 0, exc.position) + 1, str(exc.reason))
@@ -253,6 +256,11 @@ def _build_scalar(source: Source, node: yaml.ScalarNode, path: FieldPath) -> Pla
         return None
     if kind in ("int", "float"):
         message = None
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            source._add(
+                node.start_mark.line + 1, path, shown(word, 20), "far too large a number", "write a smaller one"
+            )
+            return None
         if ":" in word:
             message = f"YAML reads this as minutes and seconds: {value}"
         elif kind == "int" and _OCTAL.fullmatch(word):

@@ -212,8 +212,6 @@ def _wrong_value(path: FieldPath, error: ErrorDetails, source: Source) -> Proble
 def _wrong_address(path: FieldPath, text: str, value: object, *, network: bool) -> Problem:
     if network:
         fixed = _without_host_bits(value)
-        if fixed and "/" not in str(value):
-            return Problem(path, text, "a network without its length", f"write {fixed}")
         if fixed:
             return Problem(path, text, "an address with host bits, not a network", f"write {fixed}")
         return Problem(path, text, "not a network", "write it as 10.0.0.0/24 or fd00:1::/64")
