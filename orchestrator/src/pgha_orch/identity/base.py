@@ -43,7 +43,7 @@ def members(site: Site) -> list[Member]:
         Member("ssh/authorized_keys", f"{site.pki.ssh_operator.public} operator@{inventory.cluster}\n".encode()),
         Member("chrony/chrony.conf", _chrony(site)),
         Member("tls/ca.crt", site.pki.ca),
-        *(Member(f"systemd/{unit}.d/50-schedule.conf", content) for unit, content in timers.items()),
+        *(Member(f"systemd/{unit}.d/schedule.conf", content) for unit, content in timers.items()),
         Member("units", "".join(f"{unit}\n" for unit in timers).encode()),
     ]
 

@@ -9,7 +9,7 @@ from pgha_orch.identity.archive import Member
 from pgha_orch.identity.dynamic import dynamic_config
 from pgha_orch.identity.site import Site, bracketed
 from pgha_orch.identity.template import render
-from pgha_orch.inventory.model import Inventory, IPAddress, Role
+from pgha_orch.inventory.model import Inventory, Role
 
 STATS_USER = "operator"
 RW, RO = "postgres_rw", "postgres_ro"
@@ -57,14 +57,13 @@ def limits(inventory: Inventory) -> Limits:
 
 def _config(site: Site) -> bytes:
     inventory = site.inventory
-    binds = [_bind(address) for address in _bind_addresses(site)]
     cap = limits(inventory)
     return render(
         "haproxy.cfg.j2",
         name=site.name,
         run=f"{ports.RUN}/haproxy",
         ca=ports.CA,
-        binds=binds,
+        bind=_bind(site),
         proxy=inventory.haproxy,
         rw=RW,
         ro=RO,
@@ -82,14 +81,11 @@ def _config(site: Site) -> bytes:
     )
 
 
-def _bind_addresses(site: Site) -> list[IPAddress]:
+def _bind(site: Site) -> str:
+    """The address of `bind` lines: the host's own, or every address when a VIP may come and go."""
+    version = "ipv6" if site.ipv6 else "ipv4"
     vip = site.inventory.haproxy.vip
-    return [site.address, *([vip] if vip is not None else [])]
-
-
-def _bind(address: IPAddress) -> str:
-    """The address of a `bind` line."""
-    return f"{'ipv6' if address.version == 6 else 'ipv4'}@{bracketed(address)}"
+    return f"{version}@{bracketed(site.address)}" if vip is None else f"{version}@"
 
 
 def _servers(inventory: Inventory) -> list[Server]:
