@@ -63,8 +63,9 @@ def input_hash(role: str) -> str:
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix != ".md"]
     for path in [*files, source / "node" / "install", Path(__file__), Path(manifest.__file__)]:
         if path.is_file():
+            name = path.relative_to(source) if path.is_relative_to(source) else path.name
             content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.parent.name}/{path.name} {os.access(path, os.X_OK)} {content}\n".encode())
+            digest.update(f"{name} {os.access(path, os.X_OK)} {content}\n".encode())
     return digest.hexdigest()
 
 
