@@ -251,7 +251,7 @@ class NspawnMachine:
         if leader is None:
             raise OperationError(f"{self.name}: it does not run", hint="pgha-orch deploy starts it")
         nsenter = shutil.which("nsenter") or "nsenter"
-        return [nsenter, "--target", str(leader), "--all", "--wd=/", "--"]
+        return [nsenter, "--target", str(leader), "--all", "--wdns=/", "--"]
 
     def _environment(self) -> dict[str, str]:
         env = {"PATH": PATH, "HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "PAGER": "cat"}
