@@ -1,14 +1,12 @@
-# Everything that `nix flake check` builds: the lint checks, the packages' builds, and one VM test per scenario.
+# Everything that `nix flake check` builds: lint, the packages with their own tests, and every scenario.
 { pkgs, self }:
 
 let
-  inherit (pkgs) lib;
   inherit (pkgs.stdenv.hostPlatform) system;
+  inherit (self.packages.${system}) haproxy_2_9 patroni_4_1_5 pgha-orch;
 in
 import ./lint.nix { inherit pkgs; }
+// import ../../tests/nixos { inherit pgha-orch pkgs; }
 // {
-  inherit (self.packages.${system}) haproxy_2_9 patroni_4_1_5 pgha-orch;
+  inherit haproxy_2_9 patroni_4_1_5 pgha-orch;
 }
-// lib.optionalAttrs (builtins.pathExists ../../tests/nixos/lib) (
-  import ../../tests/nixos { inherit pkgs; }
-)

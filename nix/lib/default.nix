@@ -26,9 +26,12 @@ let
     ../modules/formats.nix
     {
       nixpkgs.hostPlatform = system;
-      system.image = {
-        id = "pgha-${name}";
-        inherit version;
+      system = {
+        inherit name;
+        image = {
+          id = "pgha-${name}";
+          inherit version;
+        };
       };
     }
   ];

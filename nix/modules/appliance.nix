@@ -57,7 +57,17 @@ in
     ExecStartPost=${coreutils "ln"} -sfnT /var/lib/pgha/log/journal /var/log/journal
   '';
 
-  programs.nano.enable = false;
+  # The store and the root are memory and read-only: nothing needs an initrd's help to be unmounted.
+  systemd.shutdownRamfs.enable = false;
+
+  # What NixOS has for people at a console, a desktop's fonts, and logins that set themselves up with X11.
+  fonts.fontconfig.enable = false;
+  programs = {
+    bash.completion.enable = false;
+    less.enable = mkForce false;
+    nano.enable = false;
+    ssh.setXAuthLocation = false;
+  };
 
   # Disks and network cards of hypervisors, clouds and ordinary servers.
   boot.initrd.availableKernelModules = mkIf (!isContainer) [

@@ -25,6 +25,8 @@ in
       )
       {
         services.pgha = {
+          # PostgreSQL's archive_command and Patroni's restore name it without a path.
+          path = [ cfg.pgbackrest.package ];
           placeholders.pgbackrest = lib.getExe cfg.pgbackrest.package;
           components.pgbackrest = cfg.pgbackrest.package;
         };

@@ -97,6 +97,7 @@ in
       };
 
       path = [
+        pkgs.bash
         pkgs.coreutils
         pkgs.diffutils
         pkgs.e2fsprogs

@@ -21,11 +21,8 @@ runCommandLocal "pgha-payload-${role}"
   {
     src = lib.fileset.toSource {
       root = ../../images/node;
-      fileset = lib.fileset.unions [
-        ../../images/node/all
-        ../../images/node/install
-        (../../images/node + "/${role}")
-      ];
+      # Whole: a role may link to another role's file.
+      fileset = lib.fileset.difference ../../images/node ../../images/node/README.md;
     };
   }
   ''

@@ -1,0 +1,20 @@
+# One scenario a file; every file here is one. `pgha-orch test` and `nix flake check` run them.
+# Gives `vm-<scenario>` for each: a NixOS test.
+{ pgha-orch, pkgs }:
+
+let
+  inherit (pkgs) lib;
+
+  scenarios = lib.filterAttrs (
+    file: type: type == "regular" && lib.hasSuffix ".nix" file && file != "default.nix"
+  ) (builtins.readDir ./.);
+
+  testLib = import ./lib { inherit pgha-orch pkgs; };
+in
+lib.mapAttrs' (
+  file: _:
+  let
+    name = lib.removeSuffix ".nix" file;
+  in
+  lib.nameValuePair "scenario-${name}" (testLib.run name (import (./. + "/${file}")))
+) scenarios
