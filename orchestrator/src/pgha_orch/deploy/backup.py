@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name
-from pgha_orch.deploy.progress import Reporter, step
+from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
 from pgha_orch.errors import OperationError, ProcessError
 from pgha_orch.health import backup
 from pgha_orch.inventory.model import Role
@@ -12,6 +12,7 @@ from pgha_orch.machines import Machine
 from pgha_orch.process import Result
 
 STANZA_TIMEOUT_S = 120.0
+STANZA_DEADLINE_S = 60.0
 CHECK_TIMEOUT_S = 120.0
 FULL_TIMEOUT_S = 24 * 3600.0
 MISSING_STANZA, NO_BACKUP = 1, 2  # status codes of `pgbackrest info`
@@ -47,7 +48,13 @@ def ensure_stanza(cluster: Cluster, reporter: Reporter) -> None:
     if backup.info(machine, cluster.inventory.cluster, user=user).status_code != MISSING_STANZA:
         return
     with step("backup stanza", reporter) as current:
-        command(cluster, "--log-level-console=error", "stanza-create", timeout_s=STANZA_TIMEOUT_S)
+
+        def create() -> Seen:
+            command(cluster, "--log-level-console=error", "stanza-create", timeout_s=STANZA_TIMEOUT_S)
+            return Seen("created", open=True)
+
+        # The leader's archive-push holds the stanza's lock now and then, and then stanza-create gives up at once.
+        wait_for(current, create, deadline_s=STANZA_DEADLINE_S)
         current.note = f"stanza {cluster.inventory.cluster} created on {machine.name}"
 
 

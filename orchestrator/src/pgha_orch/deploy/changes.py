@@ -128,7 +128,7 @@ def _of_machine(cluster: Cluster, name: str, role: Role, image: Image) -> list[C
             return [Change(name, role, Impact.BOOT, "does not run")]
     found: list[Change] = []
     booted = machine.booted_image()
-    if booted != image.build_id:
+    if cluster.fleet.boots_images and booted != image.build_id:
         what = f"image {(booted or 'unknown')[:12]} -> {image.build_id[:12]}"
         found.append(Change(name, role, Impact.REBOOT, what, (Action("reboot"),)))
     running = sums((machine.read(SUMS) or b"").decode())

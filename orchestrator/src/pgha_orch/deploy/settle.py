@@ -85,8 +85,7 @@ def _roll_machine(cluster: Cluster, images: Mapping[Role, Image], name: str, rep
         if role is Role.POSTGRES and REBOOT in owed:
             _step_down(cluster, name, current)
         if REBOOT in owed:
-            machine.stop(timeout_s=STOP_TIMEOUT_S)
-            machine.boot(images[role], cluster.identities[name])
+            machine.reboot(images[role], cluster.identities[name], timeout_s=STOP_TIMEOUT_S)
         else:
             for action in owed:
                 _carry_out(machine, action)

@@ -126,6 +126,14 @@ class Rest:
         """Change the dynamic configuration; None removes a key (Patroni docs, PATCH /config)."""
         self._ask(name, "PATCH", "/config", json=patch)
 
+    def wake(self, name: str, loop_wait_s: int) -> None:
+        """Make a node run its HA loop now instead of up to loop_wait seconds later.
+
+        PATCH /config wakes the loop even when, as here, it says what is so already (Patroni 4.1.5, api.py,
+        do_PATCH_config); there is no call that only wakes it.
+        """
+        self.patch_config(name, {"loop_wait": loop_wait_s})
+
     def reload(self, name: str) -> None:
         self._ask(name, "POST", "/reload")
 

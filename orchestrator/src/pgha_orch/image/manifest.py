@@ -38,15 +38,22 @@ class Manifest(BaseModel):
 def read(path: Path) -> Manifest:
     """Read an image.json. Raises OperationError when it is missing, no JSON, or of another contract."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as exc:
         raise OperationError(f"{path}: {exc.strerror}", hint="build the image again") from exc
+    return parse(content, str(path))
+
+
+def parse(content: bytes, where: str) -> Manifest:
+    """What an image.json at `where` says. Raises OperationError when it is no JSON or of another contract."""
+    try:
+        return Manifest.model_validate_json(content)
     except ValidationError as exc:
         first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
+        field = ".".join(str(part) for part in first["loc"]) or "file"
         shown = str(first["input"])[:80]
         raise OperationError(
-            f"{path}: {where}: {first['msg']} (is {shown!r})", hint="build the image again with --refresh"
+            f"{where}: {field}: {first['msg']} (is {shown!r})", hint="build the image again with --refresh"
         ) from exc
 
 

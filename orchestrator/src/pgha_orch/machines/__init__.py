@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pgha_orch.errors import UsageError
 from pgha_orch.inventory.model import Driver, Inventory
 from pgha_orch.machines.base import Fleet, Machine, MachineState
 from pgha_orch.machines.nspawn import NspawnFleet
+from pgha_orch.machines.ssh_fleet import SshFleet
+from pgha_orch.pki import Pki
 from pgha_orch.state import StateDir
 
 __all__ = ["Fleet", "Machine", "MachineState", "open_fleet"]
 
 
-def open_fleet(inventory: Inventory, state: StateDir) -> Fleet:
+def open_fleet(inventory: Inventory, state: StateDir, pki: Pki) -> Fleet:
     """The machines of a cluster, with the driver that its inventory names. Starts nothing."""
-    if inventory.machines is Driver.NSPAWN:
-        return NspawnFleet.open(inventory, state)
-    raise UsageError(
-        f'machines: "{inventory.machines}": this version has no such driver',
-        hint="use machines: nspawn",
-    )
+    match inventory.machines:
+        case Driver.NSPAWN:
+            return NspawnFleet.open(inventory, state)
+        case Driver.SSH:
+            return SshFleet.open(inventory, state, pki)
+        case Driver.QEMU:
+            raise NotImplementedError

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from pgha_orch.identity import Identity
 from pgha_orch.image import Image
+from pgha_orch.image.reporter import Reporter
+from pgha_orch.inventory.model import Role
 from pgha_orch.process import Result
 
 
@@ -38,6 +40,10 @@ class Machine(Protocol):
 
     def boot(self, image: Image, identity: Identity) -> None:
         """Start it with this image and identity; return once its PID 1 runs. No-op when it runs already."""
+        ...
+
+    def reboot(self, image: Image, identity: Identity, *, timeout_s: float) -> None:
+        """Orderly shutdown as `stop`, and up again with this image (where the driver boots images) and identity."""
         ...
 
     def stop(self, *, timeout_s: float) -> None:
@@ -81,6 +87,20 @@ class Fleet(Protocol):
     @property
     def machines(self) -> Mapping[str, Machine]: ...
 
+    @property
+    def boots_images(self) -> bool:
+        """Whether `boot` brings a machine to the image it is given; False: somebody else decides what they run."""
+        ...
+
+    @property
+    def patience(self) -> float:
+        """What deadlines are multiplied with, because these machines are that much slower than usual ones."""
+        ...
+
+    def images(self, image_dir: Path, reporter: Reporter) -> Mapping[Role, Image]:
+        """The image of each role: built and ready to boot, or what the hosts run that somebody else booted."""
+        ...
+
     def preflight(self) -> None:
         """Check what this driver needs of the host before anything changes; UsageError when it lacks it."""
         ...
@@ -93,6 +113,14 @@ class Fleet(Protocol):
 
     def assert_reachable(self) -> None:
         """Raise OperationError unless packets to the hosts' addresses stay in the cluster's own network."""
+        ...
+
+    def unconfirmed(self) -> Mapping[str, str]:
+        """Host to the key ("ssh-ed25519 AAAA...") that it answers with, where nobody has vouched for that key yet."""
+        ...
+
+    def confirm(self, name: str, key: str) -> None:
+        """Remember a host's key, which an operator has compared with the machine's console."""
         ...
 
     def strays(self) -> tuple[str, ...]:
