@@ -26,8 +26,22 @@ in
       {
         services.pgha = {
           # PostgreSQL's archive_command and Patroni's restore name it without a path.
-          path = [ cfg.pgbackrest.package ];
-          placeholders.pgbackrest = lib.getExe cfg.pgbackrest.package;
+          path = [
+            cfg.pgbackrest.package
+            # With S3, the schedule's unit asks Patroni who leads.
+            pkgs.curl
+          ];
+          placeholders = {
+            pgbackrest = lib.getExe cfg.pgbackrest.package;
+          }
+          # A proof of a restore starts PostgreSQL on the backup host: with every extension that the data may need.
+          // lib.optionalAttrs (cfg.role == "backup") {
+            pgbindir = "${
+              cfg.postgresql.package.withPackages (
+                available: map (name: available.${name}) cfg.postgresql.extensions
+              )
+            }/bin";
+          };
           components.pgbackrest = cfg.pgbackrest.package;
         };
 

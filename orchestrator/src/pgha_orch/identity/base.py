@@ -71,11 +71,20 @@ def _environment(site: Site) -> dict[str, str]:
                 "PGHOST": ports.SOCKETS,
                 "PGUSER": "postgres",
                 **(pgbackrest if site.archiving else {}),
+                # How long a leader that is gone is still named: the schedule's condition waits for longer.
+                **({"PGHA_TTL": str(site.inventory.timings.ttl)} if site.archiving else {}),
+                **_proof(site),
             }
         case Role.BACKUP:
-            return pgbackrest
+            return pgbackrest | _proof(site)
         case Role.HAPROXY:
             return {}
+
+
+def _proof(site: Site) -> dict[str, str]:
+    """What pgha-prove.service counts."""
+    tables = site.backup.prove.tables
+    return {"PGHA_PROVE_TABLES": " ".join(tables)} if tables and site.name == site.inventory.proof_host else {}
 
 
 def _chrony(site: Site) -> bytes:
@@ -92,15 +101,23 @@ def _chrony(site: Site) -> bytes:
 
 
 def _timers(site: Site) -> dict[str, bytes]:
-    """Timer unit to its drop-in, for the schedules that the inventory sets (UTC, the machines' time zone)."""
-    if site.host.role is not Role.BACKUP or site.name != site.backup_host or site.inventory.backup is None:
+    """Timer unit to its drop-in, for the schedules that the inventory sets (UTC, the machines' time zone).
+
+    They are the backup host's. With S3 every PostgreSQL node has those of the backups, and the unit's condition
+    lets only the leader go on; the proofs are one node's.
+    """
+    backup = site.inventory.backup
+    if backup is None:
         return {}
-    schedule = site.inventory.backup.schedule
+    schedule = backup.schedule
     kinds = {"full": schedule.full, "diff": schedule.differential, "incr": schedule.incremental}
+    found = {}
+    if site.name == site.backup_host or (site.host.role is Role.POSTGRES and backup.repository.s3 is not None):
+        found.update({f"pgha-backup@{kind}.timer": calendar for kind, calendar in kinds.items()})
+    if site.name == site.inventory.proof_host:
+        found["pgha-prove.timer"] = backup.prove.schedule
     return {
-        f"pgha-backup@{kind}.timer": render("schedule.conf.j2", calendar=calendar)
-        for kind, calendar in kinds.items()
-        if calendar is not None
+        unit: render("schedule.conf.j2", calendar=calendar) for unit, calendar in found.items() if calendar is not None
     }
 
 

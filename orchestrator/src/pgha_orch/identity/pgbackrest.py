@@ -22,7 +22,7 @@ def node_members(site: Site) -> list[Member]:
         pgdata=ports.PGDATA,
         sockets=ports.SOCKETS,
     )
-    return _members(site, config, "postgres")
+    return [*_members(site, config, "postgres"), *_proof(site, "postgres")]
 
 
 def backup_members(site: Site) -> list[Member]:
@@ -36,7 +36,15 @@ def backup_members(site: Site) -> list[Member]:
         pgdata=ports.PGDATA,
         sockets=ports.SOCKETS,
     )
-    return _members(site, config, "pgbackrest")
+    return [*_members(site, config, "pgbackrest"), *_proof(site, "pgbackrest")]
+
+
+def _proof(site: Site, user: str) -> list[Member]:
+    """The configuration that a proof restores with: the repository is near, and the database is its own."""
+    if site.name != site.inventory.proof_host:
+        return []
+    config = render("pgbackrest-prove.conf.j2", **_common(site), pgdata=f"{ports.PROVE}/data", sockets=ports.PROVE)
+    return [Member("pgbackrest/prove.conf", config, "root", user, 0o640)]
 
 
 def _common(site: Site) -> dict[str, object]:

@@ -14,5 +14,6 @@ RUN = "/run/pgha"
 STATE = "/var/lib/pgha"
 SOCKETS = "/run/postgresql"
 PGDATA = f"{STATE}/postgresql/data"
+PROVE = f"{STATE}/prove"  # where a proof restores to
 CA = f"{RUN}/tls/ca.crt"
 PGBACKREST_CONF = f"{RUN}/pgbackrest/pgbackrest.conf"

@@ -40,12 +40,17 @@ def _schedule(inventory: Inventory) -> Iterator[Problem]:
     if inventory.backup is None:
         return
     given = inventory.backup.schedule
-    texts = {"full": given.full, "differential": given.differential, "incremental": given.incremental}
+    texts = {
+        ("schedule", "full"): given.full,
+        ("schedule", "differential"): given.differential,
+        ("schedule", "incremental"): given.incremental,
+        ("prove", "schedule"): inventory.backup.prove.schedule,
+    }
     bad = schedule.unreadable(text for text in texts.values() if text is not None)
     for field, text in texts.items():
         if text is not None and text in bad:
             hint = "write it as in systemd.time(7): `daily`, or `Sun *-*-* 01:00:00`; null for never"
-            yield Problem(("backup", "schedule", field), text, "systemd does not read this as a schedule", hint)
+            yield Problem(("backup", *field), text, "systemd does not read this as a schedule", hint)
 
 
 def _s3(inventory: Inventory) -> Iterator[Problem]:

@@ -183,6 +183,28 @@ class Schedule(Strict):
     """When incremental backups (changes since any one) start."""
 
 
+# database.schema.table, of names that PostgreSQL needs no quoting for.
+TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62}){2}$")]
+
+
+class Prove(Strict):
+    """Proofs that a backup can be restored: restored beside everything else, started, read in full."""
+
+    schedule: str | None = None
+    """When a restore is proven (systemd OnCalendar, UTC); null: only by `pgha-orch backup prove`."""
+    tables: tuple[TableName, ...] = ()
+    """Tables whose rows a proof counts and records, as database.schema.table."""
+
+
+class BackupAlarm(Strict):
+    """When `pgha-orch status` warns."""
+
+    backup_hours: Annotated[int, Field(ge=1, le=8784)] = 36
+    """Hours that the newest backup may be old."""
+    proof_days: Annotated[int, Field(ge=1, le=366)] = 35
+    """Days that the newest proven restore may be old."""
+
+
 class Backup(Strict):
     repository: Repository = Repository()
     """Where backups go."""
@@ -194,6 +216,13 @@ class Backup(Strict):
     """Compression of backups and archived WAL."""
     process_max: Annotated[int, Field(ge=1, le=64)] = 2
     """Processes that compress and copy at once."""
+    wal_queue_mib: Annotated[int, Field(ge=64, le=16_777_216)] = 8192
+    """MiB of WAL that the leader keeps while the repository is down; beyond it the WAL archive gets a gap rather
+    than the database a full disk, and a new backup is due."""
+    prove: Prove = Prove()
+    """When and how restores are proven."""
+    alarm: BackupAlarm = BackupAlarm()
+    """How old backups and proofs may be."""
 
 
 class Proxy(Strict):
@@ -311,6 +340,13 @@ class Inventory(Strict):
     def operator_networks(self) -> tuple[IPNetwork, ...]:
         """Who may reach sshd, REST API, etcd's client port, PostgreSQL directly and the stats page."""
         return self.operators or (ip_network(self.bridge_address),)
+
+    @property
+    def proof_host(self) -> str | None:
+        """Where restores are proven: the backup host; with S3, the last PostgreSQL host of the file."""
+        if self.backup is None:
+            return None
+        return next(iter(self.of_role(Role.BACKUP)), None) or next(reversed(self.of_role(Role.POSTGRES)))
 
     @property
     def bootstrap_host(self) -> str:
