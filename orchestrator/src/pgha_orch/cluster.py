@@ -36,13 +36,9 @@ class Cluster:
     def open(cls, loaded: LoadedInventory, state: StateDir) -> Cluster:
         """With secrets and certificates, which are made or renewed where they are missing or due."""
         inventory = loaded.inventory
+        keys = pki.ensure(state, inventory)
         return cls(
-            inventory,
-            loaded.path,
-            state,
-            secrets.ensure(state, inventory),
-            pki.ensure(state, inventory),
-            open_fleet(inventory, state),
+            inventory, loaded.path, state, secrets.ensure(state, inventory), keys, open_fleet(inventory, state, keys)
         )
 
     @cached_property

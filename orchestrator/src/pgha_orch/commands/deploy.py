@@ -21,7 +21,6 @@ from pgha_orch.commands.options import (
 from pgha_orch.deploy import run
 from pgha_orch.deploy.run import Plan
 from pgha_orch.health import status
-from pgha_orch.image import ensure_images
 
 
 @click.command()
@@ -37,7 +36,7 @@ def deploy(hosts_yml: Path, state_dir: Path | None, image_dir: Path, as_json: bo
     cluster = open_cluster(hosts_yml, state_dir, quiet=as_json)
     cluster.fleet.preflight()
     with Progress() as progress:
-        images = ensure_images(cluster.inventory, image_dir, progress)
+        images = cluster.fleet.images(image_dir, progress)
         outcome = run.deploy(cluster, images, progress)
     seen = status.observe(cluster)
     if as_json:
@@ -68,7 +67,7 @@ def plan(hosts_yml: Path, state_dir: Path | None, image_dir: Path, as_json: bool
     cluster = open_cluster(hosts_yml, state_dir, quiet=as_json)
     cluster.fleet.preflight()
     with Progress() as progress:
-        found = run.plan(cluster, ensure_images(cluster.inventory, image_dir, progress))
+        found = run.plan(cluster, cluster.fleet.images(image_dir, progress))
     if as_json:
         click.echo(json.dumps(_plan_document(found), indent=2))
         return

@@ -151,6 +151,11 @@ def _carry_out(machine: Machine, action: Action) -> None:
         if units:
             machine.exec(["systemctl", "restart", *units], timeout_s=UNIT_TIMEOUT_S)
         return
+    active = machine.exec(["systemctl", "--quiet", "is-active", action.unit], timeout_s=UNIT_TIMEOUT_S, check=False)
+    if action.verb == "reload" and active.returncode != 0:
+        # It fails and is started again and again: the new files may be what it lacked. A gate waits for it later.
+        machine.exec(["systemctl", "--no-block", "restart", action.unit], timeout_s=UNIT_TIMEOUT_S)
+        return
     machine.exec(["systemctl", action.verb, action.unit], timeout_s=UNIT_TIMEOUT_S)
 
 

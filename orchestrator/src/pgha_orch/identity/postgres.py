@@ -7,7 +7,7 @@ from pgha_orch.identity.archive import Member
 from pgha_orch.identity.dynamic import dynamic_config
 from pgha_orch.identity.site import Site, bracketed
 from pgha_orch.identity.template import render
-from pgha_orch.inventory.model import Driver, IPAddress, Role, Tags
+from pgha_orch.inventory.model import IPAddress, Role, Tags
 
 # Member directory and leaf of the PKI.
 _KEYS = {"patroni/rest": "rest", "patroni/etcd-client": "etcd-client", "postgresql/server": "server"}
@@ -20,15 +20,6 @@ def members(site: Site) -> list[Member]:
         pair = site.pki.leaf(site.name, service)
         files += [_member(f"{path}.crt", pair.certificate), _member(f"{path}.key", pair.key)]
     return files
-
-
-def watchdog_mode(site: Site) -> str:
-    """Patroni's watchdog mode. `auto` is `required` where the driver gives the machine a watchdog device."""
-    match site.inventory.postgresql.watchdog:
-        case "auto":
-            return "off" if site.inventory.machines is Driver.NSPAWN else "required"
-        case mode:
-            return mode
 
 
 def _patroni(site: Site) -> bytes:
@@ -60,7 +51,7 @@ def _patroni(site: Site) -> bytes:
         users={"superuser": hba.SUPERUSER, "replicator": hba.REPLICATOR, "rewind": hba.REWIND},
         pg_hba=hba.lines(site),
         pg_ident=hba.IDENT,
-        watchdog=watchdog_mode(site),
+        watchdog=inventory.watchdog_mode,
         safety_margin=inventory.timings.safety_margin,
         tags=_tags(site.host.tags),
     )

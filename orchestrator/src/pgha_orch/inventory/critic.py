@@ -204,8 +204,12 @@ def _machines(inventory: Inventory) -> Iterator[Problem]:
             message = f"no effect on {inventory.machines} machines"
             yield _warn(("hosts", name, field), message, "remove it, or set `machines: qemu`", getattr(host, field))
         if inventory.machines is Driver.SSH and (host.ssh is None or host.ssh.host_key is None):
-            message = "no `ssh.host_key`: the first connection trusts whoever answers"
-            yield _warn(("hosts", name), message, "add `ssh: {host_key: SHA256:...}`, from the machine's console")
+            message = "no `ssh.host_key`: the machine's own first key must be confirmed by hand"
+            yield _warn(
+                ("hosts", name),
+                message,
+                "add `ssh: {host_key: SHA256:...}` from its console, or use pgha-orch bootstrap",
+            )
     check, timings = inventory.timings.check, inventory.timings
     if check.fall * check.fastinter_ms > 1000 * timings.ttl:
         message = f"HAProxy notices a dead node after {check.fall * check.fastinter_ms / 1000:g} s, later than ttl"

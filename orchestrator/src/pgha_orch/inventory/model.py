@@ -22,6 +22,13 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[
 ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
 # An identifier that PostgreSQL needs no quoting for.
 PgName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+# A fingerprint as ssh-keygen -l prints it, or a public key line.
+HostKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(SHA256:[A-Za-z0-9+/]{43}|(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/]{60,}={0,2}( .*)?)$"
+    ),
+]
 
 
 class Strict(BaseModel):
@@ -254,13 +261,13 @@ class Tags(Strict):
 
 
 class Ssh(Strict):
-    user: str = "root"
-    """Login name."""
+    user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
+    """Login name before the machine has its identity; another than root needs sudo without a password."""
     port: Annotated[int, Field(ge=1, le=65535)] = 22
-    """TCP port of sshd."""
+    """TCP port of sshd before the machine has its identity; with it, sshd is on port 22."""
     address: IPAddress | None = None
     """Where the machine answers before it has its identity; without it, the host's own address."""
-    host_key: str | None = None
+    host_key: HostKey | None = None
     """Its key before it has its identity: "SHA256:..." or "ssh-ed25519 AAAA..."."""
 
 
@@ -323,6 +330,13 @@ class Inventory(Strict):
     def timings(self) -> Timings:
         """The explicit timings, or the preset's."""
         return self.failover if isinstance(self.failover, Timings) else PRESETS[self.failover]
+
+    @property
+    def watchdog_mode(self) -> str:
+        """Patroni's watchdog mode. `auto` is `required` where the driver gives the machine a watchdog device."""
+        if self.postgresql.watchdog == "auto":
+            return "off" if self.machines is Driver.NSPAWN else "required"
+        return self.postgresql.watchdog
 
     def of_role(self, role: Role) -> dict[str, Host]:
         """Hosts of one role, name to host, in file order."""

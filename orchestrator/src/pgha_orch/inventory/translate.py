@@ -32,6 +32,7 @@ def _pattern(annotated: object, message: str, hint: str) -> None:
 
 _pattern(model.HostName, "not a host name", "use a-z, 0-9 and inner hyphens, at most 63: pg-1")
 _pattern(model.ClusterName, "not a cluster name", "use a-z, 0-9 and inner hyphens, 2 to 32, a letter first: orders")
+_pattern(model.HostKey, "not an SSH host key", 'use "SHA256:..." from ssh-keygen -l, or "ssh-ed25519 AAAA..."')
 _pattern(model.PgName, "not a plain PostgreSQL name", "use a-z, 0-9 and _, at most 63, no digit first: order_app")
 
 

@@ -54,6 +54,14 @@ class Machine(Protocol):
         """Cut the power: every process of it is gone when this returns."""
         ...
 
+    def freeze(self) -> None:
+        """Stop all of it where it is, as a hypervisor's pause does; OperationError when this driver cannot."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on. No-op when it is not frozen or does not run."""
+        ...
+
     def exec(
         self, argv: Sequence[str], *, timeout_s: float, input: str | bytes | None = None, check: bool = True
     ) -> Result:

@@ -153,6 +153,14 @@ class NspawnMachine:
             raise OperationError(f"{self.name}: process {supervisor} (systemd-nspawn) does not end")
         cgroup.remove(self.unit)
 
+    def freeze(self) -> None:
+        if self._supervisor() is None or not cgroup.set_frozen(self.unit, True):
+            raise OperationError(f"{self.name}: cannot be frozen: it does not run, or its cgroup has no freezer")
+
+    def thaw(self) -> None:
+        if self._supervisor() is not None and not cgroup.set_frozen(self.unit, False):
+            raise OperationError(f"{self.name}: cannot be thawed: its cgroup has no freezer")
+
     def exec(
         self, argv: Sequence[str], *, timeout_s: float, input: str | bytes | None = None, check: bool = True
     ) -> Result:
