@@ -1,6 +1,6 @@
 """Builds role images from Debian packages, the payload in images/node and the lists in images/debian.
 
-mmdebstrap makes the root, `images/node/install` puts the payload in, `images/debian/finish` takes away what is
+`image.base` makes the root, `images/node/install` puts the payload in, `images/debian/finish` takes away what is
 no image's. An image is rebuilt when something that goes in changed, or on request (`refresh`), which is also
 how newer packages get in: their versions are not part of the input hash.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -20,17 +19,12 @@ from pathlib import Path
 
 from pgha_orch import process
 from pgha_orch.errors import OperationError, UsageError
-from pgha_orch.image import manifest, store
+from pgha_orch.image import base, manifest, store
 from pgha_orch.image.manifest import ROLES, Manifest
 from pgha_orch.image.reporter import Reporter, Silent
 from pgha_orch.image.store import Image
 
 BUILDER = "debian"
-SUITE = "trixie"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# Any fixed time will do: files get it instead of the time of the build. This is 2025-01-01.
-SOURCE_DATE_EPOCH = "1735689600"
-TIMEOUT_S = 1800
 
 # image.json's components: name there -> Debian package. Patroni is not Debian's.
 COMPONENTS = {
@@ -58,10 +52,10 @@ def images_source() -> Path:
 def input_hash(role: str) -> str:
     """Hash of all that goes into an image of this role: payload, lists, this code, suite, architecture."""
     source = images_source()
-    digest = hashlib.sha256(f"{role} {SUITE} {platform.machine()} {SOURCE_DATE_EPOCH}\n".encode())
+    digest = hashlib.sha256(f"{role} {base.SUITE} {platform.machine()} {base.SOURCE_DATE_EPOCH}\n".encode())
     folders = [source / "node" / "all", source / "node" / role, source / "debian"]
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix != ".md"]
-    for path in [*files, source / "node" / "install", Path(__file__), Path(manifest.__file__)]:
+    for path in [*files, source / "node" / "install", Path(__file__), Path(base.__file__), Path(manifest.__file__)]:
         if path.is_file():
             name = path.relative_to(source) if path.is_relative_to(source) else path.name
             content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -93,20 +87,20 @@ def build(
         missing = [role for role in keys if refresh or store.find(image_dir, role, BUILDER, keys[role]) is None]
         # The first alone when there are no packages yet: together they would download the common ones twice.
         if missing and not any((image_dir / "debs").glob("*.deb")):
-            _build_one(first := missing.pop(0), image_dir, keys[first], told)
+            _build_one(first := missing.pop(0), image_dir, keys[first], told, refresh=refresh)
         with ThreadPoolExecutor(max_workers=2) as pool:
-            list(pool.map(lambda role: _build_one(role, image_dir, keys[role], told), missing))
+            list(pool.map(lambda role: _build_one(role, image_dir, keys[role], told, refresh=refresh), missing))
     built = [store.find(image_dir, role, BUILDER, keys[role]) for role in roles]
     return [image for image in built if image]
 
 
-def _build_one(role: str, image_dir: Path, key: str, reporter: Reporter) -> None:
+def _build_one(role: str, image_dir: Path, key: str, reporter: Reporter, *, refresh: bool) -> None:
     title = f"image {role}"
     begun = time.monotonic()
     reporter.started(title)
     try:
         with store.staging(image_dir, role) as staged:
-            build_id = _make(role, staged, image_dir, key, lambda saw: reporter.saw(title, saw))
+            build_id = _make(role, staged, image_dir, key, refresh, lambda saw: reporter.saw(title, saw))
     except BaseException as exc:
         note = exc.message if isinstance(exc, OperationError) else type(exc).__name__
         reporter.ended(title, ok=False, seconds=time.monotonic() - begun, note=note)
@@ -115,22 +109,24 @@ def _build_one(role: str, image_dir: Path, key: str, reporter: Reporter) -> None
     reporter.ended(title, ok=True, seconds=time.monotonic() - begun, note=note)
 
 
-def _make(role: str, staged: Path, image_dir: Path, key: str, saw: Callable[[str], None]) -> str:
+def _make(role: str, staged: Path, image_dir: Path, key: str, refresh: bool, saw: Callable[[str], None]) -> str:
     """Make the image in `staged` and publish it; return its build id."""
     source = images_source()
     root, payload = staged / "root", staged / "payload"
-    values = _lines(source / "debian" / "values")
+    values = base.lines(source / "debian" / "values")
     process.run([source / "node" / "install", role, payload, *values], timeout_s=60)
     saw("installing packages")
-    _bootstrap(role, root, payload, image_dir / "debs")
+    users = payload / "lib/sysusers.d/pgha.conf"
+    packages = base.make(role, source / "debian", users, image_dir, refresh=refresh)
     saw("finishing")
+    process.run(["cp", "-a", "--reflink=auto", packages, root], timeout_s=base.TIMEOUT_S)
     process.run(["cp", "-a", f"{payload}/.", root / "usr"], timeout_s=60)
     shutil.rmtree(payload)
     (root / "etc/pgha").mkdir()
     (root / "etc/pgha/role").write_text(f"{role}\n")
     patroni = _install_patroni(root) if role == "postgres" else {}
     finish = (source / "debian" / "finish").read_text()
-    process.run(["chroot", root, "/bin/bash", "-s"], input=finish, env=_environment(), timeout_s=TIMEOUT_S)
+    process.run(["chroot", root, "/bin/bash", "-s"], input=finish, env=base.environment(), timeout_s=base.TIMEOUT_S)
     saw("hashing")
     tree = list(manifest.tree_lines(root))
     (staged / "tree.txt").write_text("".join(tree))
@@ -142,43 +138,10 @@ def _make(role: str, staged: Path, image_dir: Path, key: str, saw: Callable[[str
         system=f"{platform.machine()}-linux",
         components=_components(root) | patroni,
     )
+    if input_hash(role) != key:
+        raise OperationError(f"{source}: changed while the image was built", hint="build again")
     (root / manifest.IN_IMAGE).write_text(described.to_json())
     return store.publish(staged, image_dir, described, key).build_id
-
-
-def _bootstrap(role: str, root: Path, payload: Path, debs: Path) -> None:
-    """Make a Debian system with the role's packages. The downloaded packages are kept in `debs`, hard-linked."""
-    debian = images_source() / "debian"
-    debs.mkdir(exist_ok=True)
-    archives = '"$1/var/cache/apt/archives"'
-    kept = shlex.quote(str(debs))
-    packages = [*_lines(debian / "packages" / "common"), *_lines(debian / "packages" / role)]
-    prepare = (
-        f'mkdir -p {archives}/partial "$1/etc/dpkg/dpkg.cfg.d"'
-        f' && cp {shlex.quote(str(debian / "dpkg.cfg"))} "$1/etc/dpkg/dpkg.cfg.d/pgha"'
-        f" && find {kept} -name '*.deb' -exec cp -l -t {archives} {{}} +"
-    )
-    users = shlex.join([str(debian / "users-hook")]) + f' "$1" {shlex.quote(str(payload))}/lib/sysusers.d/pgha.conf'
-    process.run(
-        [
-            "mmdebstrap",
-            "--mode=root",
-            "--format=directory",
-            "--variant=essential",  # no apt in the image: nobody installs anything there
-            "--skip=download/empty",  # what `prepare` put there is wanted
-            "--skip=essential/unlink",
-            '--aptopt=Apt::Install-Recommends "false"',
-            f"--keyring={KEYRING}",
-            f"--include={','.join(packages)}",
-            f"--setup-hook={prepare}",
-            f"--essential-hook={users}",
-            f"--customize-hook=cp -ln {archives}/*.deb {kept}/",
-            SUITE,
-            root,
-        ],
-        env=_environment(),
-        timeout_s=TIMEOUT_S,
-    )
 
 
 def _install_patroni(root: Path) -> dict[str, str]:
@@ -187,9 +150,9 @@ def _install_patroni(root: Path) -> dict[str, str]:
     target = root / "usr/lib/python3/dist-packages"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input"]
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--root-user-action=ignore"]
-    process.run([*pip, "install", *options, "--target", target, "-r", requirements], timeout_s=TIMEOUT_S)
+    process.run([*pip, "install", *options, "--target", target, "-r", requirements], timeout_s=base.TIMEOUT_S)
     shutil.rmtree(target / "bin", ignore_errors=True)  # launchers with this host's Python in them
-    pins = (line.split()[0].split("==") for line in _lines(requirements))
+    pins = (line.split()[0].split("==") for line in base.lines(requirements))
     return {name: version for name, version in pins}
 
 
@@ -204,27 +167,8 @@ def _components(root: Path) -> dict[str, str]:
 def _check_host() -> None:
     if os.geteuid() != 0:
         raise UsageError("building an image needs root", hint="run it with sudo")
-    if not KEYRING.is_file():
-        raise OperationError(f"{KEYRING}: not found", hint="apt-get install debian-archive-keyring")
+    if not base.KEYRING.is_file():
+        raise OperationError(f"{base.KEYRING}: not found", hint="apt-get install debian-archive-keyring")
     for program in ("mmdebstrap", "systemd-sysusers"):
         if shutil.which(program) is None:
             raise OperationError(f"{program}: not found", hint="apt-get install mmdebstrap systemd (make lab does)")
-
-
-def _environment() -> dict[str, str]:
-    """What of this host's environment may reach a build: a proxy and a CA, no language, nothing else."""
-    passed = {
-        name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") or name.startswith("SSL_")
-    }
-    return passed | {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C.UTF-8",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
-    }
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a list file, without comments and blank ones."""
-    return [line.strip() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]

@@ -1,4 +1,5 @@
 """The image store: `<image dir>/<role>/<builder>-<input hash>-<build id>/` with `root/`, `image.json`, `tree.txt`.
+Beside the roles: `base/` (see `image.base`) and `debs/`, the downloaded packages.
 
 An image is made in a temporary directory beside the others and renamed when it is complete, so that whatever
 has a name here is whole. A refreshed image lands beside the old one: machines may still run on that.
@@ -89,7 +90,7 @@ def prune(image_dir: Path, *, keep: set[Path]) -> list[Path]:
         for image in list_images(image_dir):
             kind = (image.role, image.builder)
             if kind in seen and image.root not in keep:
-                _discard(image.directory)
+                discard(image.directory)
                 gone.append(image.directory)
             seen.add(kind)
     return gone
@@ -113,13 +114,20 @@ def staging(image_dir: Path, role: str) -> Iterator[Path]:
         yield directory
     finally:
         if directory.exists():
-            _discard(directory)
+            discard(directory)
 
 
 def sweep(image_dir: Path) -> None:
     """Delete what broken-off builds left. Only under the lock."""
     for left in image_dir.glob("*/.new-*"):
-        _discard(left)
+        discard(left)
+
+
+def discard(directory: Path) -> None:
+    """First away from its name, so that a broken-off deletion leaves no half image under it."""
+    if not directory.name.startswith(".new-"):
+        directory = directory.rename(directory.with_name(f".new-gone-{directory.name}"))
+    shutil.rmtree(directory)
 
 
 def publish(staged: Path, image_dir: Path, described: Manifest, input_hash: str) -> Image:
@@ -147,10 +155,3 @@ def _make(directory: Path) -> None:
         raise OperationError(
             f"{directory}: {exc.strerror}", hint="run as root, or set PGHA_IMAGE_DIR to a directory of yours"
         ) from exc
-
-
-def _discard(directory: Path) -> None:
-    """First away from its name, so that a broken-off deletion leaves no half image under it."""
-    if not directory.name.startswith(".new-"):
-        directory = directory.rename(directory.with_name(f".new-gone-{directory.name}"))
-    shutil.rmtree(directory)
