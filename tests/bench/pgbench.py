@@ -3,7 +3,8 @@
     .venv/bin/python -m tests.bench.pgbench [REPEATS] [SECONDS]
 
 Scale 20, 8 clients, TPC-B and -S, TLS verified in full on both ways, prepared statements. The load generator
-runs on this host and shares its cores with the machines.
+runs on this host, in the network of the operator, and shares the cores with the machines. It is the pgbench of
+the PostgreSQL image, started in a container of that image which has this host's network.
 """
 
 from __future__ import annotations
@@ -23,13 +24,30 @@ KINDS = {"TPC-B": [], "-S": ["-S"]}
 
 def pgbench(one: Lab, host: str, port: int, *arguments: str) -> str:
     secrets = json.loads((one.state / "secrets.json").read_text())
-    env = dict(os.environ) | {
-        "PGPASSWORD": secrets["users"]["app"],
-        "PGSSLMODE": "verify-full",
-        "PGSSLROOTCERT": str(one.state / "pki" / "ca.crt"),
-    }
-    command = ["pgbench", "-h", host, "-p", str(port), "-U", "app", *arguments, "app"]
-    return subprocess.run(command, check=True, env=env, stdout=subprocess.PIPE, text=True, timeout=1800).stdout
+    images = json.loads(one.orch("image", "list", "--json"))
+    root = next(i["root"] for i in images if i["role"] == "postgres" and i["builder"] == "debian")
+    container = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=overlay", "--pipe"]
+    return subprocess.run(
+        [
+            *container,
+            f"--directory={root}",
+            f"--machine=bench-{os.getpid()}",
+            "--resolv-conf=off",
+            "--timezone=off",
+            f"--bind-ro={one.state}/pki/ca.crt:/run/ca.crt",
+            "--setenv=PGPASSWORD",
+            "--setenv=PGSSLMODE=verify-full",
+            "--setenv=PGSSLROOTCERT=/run/ca.crt",
+            "/usr/lib/postgresql/17/bin/pgbench",
+            *("-h", host, "-p", str(port), "-U", "app", *arguments, "app"),
+        ],
+        check=True,
+        env=dict(os.environ) | {"PGPASSWORD": secrets["users"]["app"]},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=1800,
+    ).stdout
 
 
 def tps(output: str) -> float:
