@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from pgha_orch import __version__
-from pgha_orch.commands import deploy, destroy, hosts, images, inventory, machines, status
+from pgha_orch.commands import backup, deploy, destroy, hosts, images, inventory, machines, status
 from pgha_orch.commands.display import err
 from pgha_orch.errors import OrchError
 
@@ -40,6 +40,7 @@ for command in (
     machines.logs,
     machines.psql,
     destroy.destroy,
+    backup.backup,
     hosts.bootstrap,
     hosts.trust,
     inventory.check,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pgha_orch.errors import OperationError
 from pgha_orch.machines import Machine
@@ -32,17 +32,35 @@ class _Info(_Lenient):
     repository: _Repository = _Repository()
 
 
+class _Range(_Lenient):
+    start: str | None = None
+    stop: str | None = None
+
+
 class _Backup(_Lenient):
     label: str
     type: str
     error: bool | None = None
     timestamp: _Times
     info: _Info
+    archive: _Range = _Range()
+    lsn: _Range = _Range()
+
+
+class _Running(_Lenient):
+    held: bool = False
+    size: int | None = None
+    size_done: int | None = Field(None, alias="size-cplt")
+
+
+class _Locks(_Lenient):
+    backup: _Running = _Running()
 
 
 class _StatusText(_Lenient):
     code: int
     message: str = ""
+    lock: _Locks = _Locks()
 
 
 class _Archive(_Lenient):
@@ -63,7 +81,11 @@ _STANZAS = TypeAdapter(list[_Stanza])
 
 @dataclass(frozen=True)
 class BackupSet:
-    """One backup in the repository. `kind` is full, diff or incr; sizes in bytes."""
+    """One backup in the repository. `kind` is full, diff or incr; sizes in bytes.
+
+    `wal_start` and `wal_stop` are the first and last WAL segment that make it consistent, 24 hex digits.
+    `repository_bytes` is what this backup added to the repository. `error`: it holds pages with a bad checksum.
+    """
 
     label: str
     kind: str
@@ -72,6 +94,22 @@ class BackupSet:
     database_bytes: int
     repository_bytes: int
     error: bool
+    wal_start: str
+    wal_stop: str
+    lsn_stop: str
+
+    @property
+    def timeline(self) -> int:
+        """The timeline that it ended on."""
+        return int(self.wal_stop[:8], 16) if self.wal_stop else 0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A backup that runs now; bytes of the database, 0 when pgBackRest does not say."""
+
+    done_bytes: int
+    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +121,8 @@ class Repository:
     backups: tuple[BackupSet, ...] = ()
     wal_min: str | None = None
     wal_max: str | None = None
+    archive_id: str | None = None
+    running: Running | None = None
 
     @property
     def newest(self) -> BackupSet | None:
@@ -118,7 +158,13 @@ def info(machine: Machine, stanza: str, *, user: str) -> Repository:
         tuple(_backup(b) for b in found.backup),
         min((a.min for a in found.archive if a.min), default=None),
         max((a.max for a in found.archive if a.max), default=None),
+        found.archive[-1].id if found.archive else None,
+        _running(found.status.lock.backup),
     )
+
+
+def _running(raw: _Running) -> Running | None:
+    return Running(raw.size_done or 0, raw.size or 0) if raw.held else None
 
 
 def _backup(raw: _Backup) -> BackupSet:
@@ -130,4 +176,7 @@ def _backup(raw: _Backup) -> BackupSet:
         raw.info.size,
         raw.info.repository.delta or raw.info.repository.size or 0,
         bool(raw.error),
+        raw.archive.start or "",
+        raw.archive.stop or "",
+        raw.lsn.stop or "0/0",
     )

@@ -1,0 +1,1 @@
+"""Backups on request, their verification, proofs that they restore, and the restore of the whole cluster."""
