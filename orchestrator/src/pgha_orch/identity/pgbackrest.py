@@ -71,6 +71,6 @@ def _common(site: Site) -> dict[str, object]:
 def _members(site: Site, config: bytes, user: str) -> list[Member]:
     pair = site.pki.leaf(site.name, "pgbackrest")
     files = {"pgbackrest.conf": config, "node.crt": pair.certificate, "node.key": pair.key}
-    # pgBackRest takes a key of root's that its group may read. Root itself it refuses such a key (2.55, shown by
-    # tests/checkers): on a node `pgbackrest info` is for postgres.
+    # pgBackRest takes a key of root's that its group may read. Root itself it refuses such a key (tried
+    # with 2.55.1): on a node `pgbackrest info` is for postgres.
     return [Member(f"pgbackrest/{name}", content, "root", user, 0o640) for name, content in files.items()]

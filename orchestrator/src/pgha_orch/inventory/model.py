@@ -138,7 +138,7 @@ class PostgreSQL(Strict):
     """Databases that are created once a leader runs."""
     hba: tuple[str, ...] = ()
     """More pg_hba.conf lines (hostssl or local), put before pgha's own."""
-    max_connections: Annotated[int, Field(ge=20, le=10_000)] = 200
+    max_connections: Annotated[int, Field(ge=25, le=10_000)] = 200
     """Connections that each server accepts; HAProxy's limits follow from it."""
     synchronous_node_count: Annotated[int, Field(ge=1, le=8)] = 1
     """Replicas that confirm a COMMIT, for durability strict, sync and quorum."""
