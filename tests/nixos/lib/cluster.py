@@ -17,7 +17,8 @@ def wait_for(what: str, check: Callable[[], object], timeout_s: float = 90) -> N
             return
         time.sleep(0.5)
     for machine in machines:
-        _, journal = machine.execute("journalctl -b --no-pager -n 25 -o short-monotonic", timeout=10)
+        journalctl = "journalctl -b --no-pager -o short-monotonic"
+        _, journal = machine.execute(f"{journalctl} -n 15 -u 'pgha-*'; {journalctl} -n 20", timeout=10)
         print(f"--- {machine.name}\n{journal}")
     raise Exception(f"{what}: not within {timeout_s:.0f} s; last: {last}")
 
@@ -86,6 +87,12 @@ def psql(statement: str, port: int = 5000, user: str = "app", timeout_s: int = 1
     )
 
 
+def said(statement: str) -> bool | str:
+    """For `wait_for`: True when the statement went through, or what was said instead."""
+    code, output = psql(statement)
+    return code == 0 or output.strip()
+
+
 acknowledged: list[int] = []
 
 
@@ -116,5 +123,5 @@ def start_cluster() -> None:
     machine = machine_of(leader_name())
     operate(machine, f"psql -Xqc \"create role app login password '{password}'\"")
     operate(machine, "psql -Xqc 'create database app owner app'")
-    wait_for("the table", lambda: psql("create table if not exists rows (n int primary key)")[0] == 0)
+    wait_for("the table", lambda: said("create table if not exists rows (n int primary key)"))
     wait_for_write()
