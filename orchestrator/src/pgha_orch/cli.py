@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from pgha_orch import __version__
-from pgha_orch.commands import backup, deploy, destroy, hosts, images, inventory, machines, status
+from pgha_orch.commands import backup, deploy, destroy, drill, hosts, images, inventory, machines, preflight, status
 from pgha_orch.commands.display import err
 from pgha_orch.errors import OrchError
 
@@ -35,6 +35,7 @@ for command in (
     deploy.deploy,
     deploy.plan,
     status.status,
+    drill.drill,
     machines.exec_,
     machines.ssh,
     machines.logs,
@@ -43,6 +44,7 @@ for command in (
     backup.backup,
     hosts.bootstrap,
     hosts.trust,
+    preflight.preflight,
     inventory.check,
     inventory.render,
     inventory.schema,

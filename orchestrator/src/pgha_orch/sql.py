@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -60,8 +62,7 @@ def connect(target: Target, *, timeout_s: float) -> Iterator[psycopg.Connection[
         ) as connection:
             yield connection
     except psycopg.Error as exc:
-        first = str(exc).strip().splitlines()
-        raise SqlError(f"{where}: {first[0] if first else type(exc).__name__}", sqlstate=exc.sqlstate) from exc
+        raise SqlError(f"{where}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
 
 
 def query(
@@ -71,3 +72,63 @@ def query(
     with connect(target, timeout_s=timeout_s) as connection:
         cursor = connection.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+class Session:
+    """A connection that lives as long as a load client's, in autocommit mode, and may be broken from another thread."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        self._connection = connection
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+
+    @classmethod
+    def open(cls, target: Target, *, connect_timeout_s: int, application: str) -> Session:
+        """Connect; SqlError (its sqlstate often None) when that fails. libpq counts at least 2 s."""
+        try:
+            connection = psycopg.connect(
+                host=target.host,
+                port=target.port,
+                dbname=target.dbname,
+                user=target.user,
+                password=target.password,
+                sslmode="verify-full",
+                sslrootcert=str(target.ca),
+                connect_timeout=connect_timeout_s,
+                # A server that is gone is noticed within about 10 s even where nothing in between says so.
+                tcp_user_timeout=10_000,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                application_name=application,
+                autocommit=True,
+            )
+        except psycopg.Error as exc:
+            raise SqlError(f"{target}: {_first_line(exc)}", sqlstate=exc.sqlstate) from exc
+        return cls(connection)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last error ended the connection."""
+        return self._connection.closed
+
+    def execute(self, statement: LiteralString, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one statement, however long it takes; SqlError when it fails."""
+        try:
+            cursor = self._connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+        except psycopg.Error as exc:
+            raise SqlError(_first_line(exc), sqlstate=exc.sqlstate) from exc
+
+    def abort(self) -> None:
+        """Break the connection under a statement that waits; safe from any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._connection.close()
+
+
+def _first_line(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__

@@ -63,6 +63,23 @@ def remove(unit: str) -> None:
             time.sleep(0.05)
 
 
+def set_frozen(unit: str, frozen: bool, *, timeout_s: float = 10.0) -> bool:
+    """Stop every process of a machine where it is, or let them go on (cgroup v2's freezer); False when there is none.
+
+    Returns once the kernel says that it is so.
+    """
+    group = ROOT / "machine.slice" / f"pgha-{unit}.service" if systemd_is_pid1() else _hierarchies()[0] / "pgha" / unit
+    if not (group / "cgroup.freeze").exists():
+        return False
+    (group / "cgroup.freeze").write_text("1" if frozen else "0")
+    deadline = time.monotonic() + timeout_s
+    while f"frozen {int(frozen)}" not in (group / "cgroup.events").read_text():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def _hierarchies() -> list[Path]:
     """Where nspawn looks for its own cgroup: the unified hierarchy, and systemd's named one where it is hybrid."""
     if (ROOT / "cgroup.procs").exists():

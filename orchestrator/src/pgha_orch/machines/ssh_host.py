@@ -7,6 +7,7 @@ ends what its role runs and leaves it reachable, `kill` is refused, `destroy` ma
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -59,13 +60,16 @@ units=$(systemctl show --property=Wants --value pgha.target | tr ' ' '\\n' |
   grep -vE '^(pgha-identity|pgha-firewall|systemd-networkd|chronyd|sshd)\\.service$')
 systemctl stop $units $(cat /run/pgha/units)
 """
-RESUME = f"rm -f {STOPPED} && systemctl start pgha.target $(cat /run/pgha/units)"
+# etcd is ready once its peers are, so nothing is waited for here.
+RESUME = f"rm -f {STOPPED} && systemctl --no-block start pgha.target $(cat /run/pgha/units)"
+# A second later, so that the command is known to have ended well.
+REBOOT = ("systemd-run", "--quiet", "--collect", "--on-active=1", "systemctl", "reboot")
 # The host key from before the identity stays: its fingerprint may be in the inventory.
 WIPE = f"""
 rm -f /run/pgha {STOPPED}
 find /var/lib/pgha -mindepth 1 -maxdepth 1 ! -name bootstrap -exec rm -rf {{}} +
 sync
-systemctl --no-block reboot
+{shlex.join(REBOOT)}
 """
 
 
@@ -118,7 +122,7 @@ class SshMachine:
     def reboot(self, image: Image, identity: Identity, *, timeout_s: float) -> None:
         self.own.apply_identity(identity)
         before = self.own.read(BOOT_ID)
-        self.own.exec(["systemctl", "--no-block", "reboot"], timeout_s=READ_TIMEOUT_S)
+        self.own.exec(REBOOT, timeout_s=READ_TIMEOUT_S)
         self.own.connection.close()
         deadline = time.monotonic() + timeout_s + REBOOT_TIMEOUT_S
         while (now := self.own.read(BOOT_ID)) is None or now == before:
@@ -179,6 +183,8 @@ class SshMachine:
 
     def shell(self) -> RemoteShell:
         """The way in that works now. Raises Unreachable, HostKeyRefused or LoginRefused when none does."""
+        if self.waiting.connection.is_open:
+            return self.waiting
         same_place = self.own.connection.endpoint.address == self.waiting.connection.endpoint.address
         try:
             self.own.connection.open()
