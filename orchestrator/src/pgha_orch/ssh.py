@@ -110,6 +110,11 @@ class Connection:
                 self._transport = self._connect()
             return self._transport
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that has not been found broken."""
+        return self._transport is not None and self._transport.is_active()
+
     def close(self) -> None:
         """End the connection; the next command makes a new one."""
         with self._lock:
@@ -124,7 +129,7 @@ class Connection:
 
         Raises SshError when it could not be asked, ProcessError as `process.run` does.
         """
-        shown = f"{self.name}: {shlex.join(argv)[:300]}"
+        shown = f"{self.name}: {' '.join(shlex.join(argv).split())[:200]}"
         command = shlex.join(["timeout", "--kill-after=2", f"{timeout_s * self._patience + 1:.0f}", *argv])
         if self.endpoint.user != "root":
             command = f"sudo -n -- {command}"
@@ -253,6 +258,8 @@ class Connection:
             if not moved:
                 time.sleep(POLL_S)
         code = channel.recv_exit_status()
+        if code < 0:
+            raise Unreachable(f"{shown}: the connection broke before it ended")
         return Result(argv, code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 

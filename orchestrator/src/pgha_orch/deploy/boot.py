@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import gates
@@ -41,10 +42,10 @@ def start(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) ->
     others = [*cluster.addresses(Role.BACKUP), *cluster.addresses(Role.HAPROXY)]
 
     def boot(names: Sequence[str]) -> None:
-        for name in names:
-            if name in down:
-                role = cluster.inventory.hosts[name].role
-                cluster.machine(name).boot(images[role], cluster.identities[name])
+        def one(name: str) -> None:
+            cluster.machine(name).boot(images[cluster.inventory.hosts[name].role], cluster.identities[name])
+
+        together([partial(one, name) for name in names if name in down])
 
     with step("etcd quorum", reporter) as current:
         boot(stores)
