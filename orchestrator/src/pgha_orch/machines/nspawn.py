@@ -138,7 +138,7 @@ class NspawnMachine:
         if leader is not None:
             with suppress(ProcessLookupError):
                 os.kill(leader, SIG_POWEROFF)
-        if not _gone(supervisor, timeout_s):
+        if not _gone(supervisor, timeout_s, leader):
             self.kill()
         cgroup.remove(self.unit)
 
@@ -149,7 +149,7 @@ class NspawnMachine:
         leader = self._leader()
         with suppress(ProcessLookupError):
             os.kill(leader if leader is not None else supervisor, signal.SIGKILL)
-        if not _gone(supervisor, KILL_TIMEOUT_S):
+        if not _gone(supervisor, KILL_TIMEOUT_S, leader):
             raise OperationError(f"{self.name}: process {supervisor} (systemd-nspawn) does not end")
         cgroup.remove(self.unit)
 
@@ -367,12 +367,32 @@ def _alive(pid: int) -> bool:
     return False
 
 
-def _gone(pid: int, timeout_s: float) -> bool:
+def _wake_guests(leader: int | None) -> None:
+    """Continue every stopped nsenter that is in the machine of this PID 1.
+
+    A shutdown stops all processes before it ends them, and nsenter then stops itself as its child did. Asleep it
+    never collects its dead child, and without that the machine's PID 1 never ends: a forgotten `logs -f` would
+    hold the machine for good.
+    """
+    if leader is None:
+        return
+    target = f"--target\0{leader}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            argv = (process / "cmdline").read_bytes()
+            stopped = (process / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+            if stopped and target in argv and argv.split(b"\0")[0].endswith(b"nsenter"):
+                os.kill(int(process.name), signal.SIGCONT)
+
+
+def _gone(pid: int, timeout_s: float, leader: int | None) -> bool:
+    """Wait for the end of systemd-nspawn, process `pid`; False when it still runs after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while _alive(pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
+        _wake_guests(leader)
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     return True
