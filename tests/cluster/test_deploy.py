@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -57,8 +58,7 @@ def test_machines_outlive_the_pgha_orch_that_started_them(shared: Lab) -> None:
     for host, pid in shared.pids().items():
         ancestors, at = [], pid
         while at > 1:
-            with open(f"/proc/{at}/stat") as file:
-                at = int(file.read().rpartition(")")[2].split()[1])
+            at = int(Path(f"/proc/{at}/stat").read_text().rpartition(")")[2].split()[1])
             ancestors.append(at)
         assert os.getpid() not in ancestors, f"{host} would end with this process"
 
