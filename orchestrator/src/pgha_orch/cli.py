@@ -9,7 +9,19 @@ import click
 from rich.markup import escape
 
 from pgha_orch import __version__
-from pgha_orch.commands import backup, deploy, destroy, drill, hosts, images, inventory, machines, preflight, status
+from pgha_orch.commands import (
+    backup,
+    deploy,
+    destroy,
+    drill,
+    hosts,
+    images,
+    inventory,
+    machines,
+    preflight,
+    restore,
+    status,
+)
 from pgha_orch.commands.display import err
 from pgha_orch.errors import OrchError
 
@@ -42,6 +54,7 @@ for command in (
     machines.psql,
     destroy.destroy,
     backup.backup,
+    restore.restore,
     hosts.bootstrap,
     hosts.trust,
     preflight.preflight,

@@ -20,7 +20,8 @@ class Stage(StrEnum):
     PLANNED = "planned"
     STOPPED = "stopped"  # no Patroni, no PostgreSQL
     KEPT = "kept"  # old data moved aside on every node
-    RECOVERED = "recovered"  # the first node is at the target, promoted and shut down
+    PROMOTING = "promoting"  # the first node is at the target; from here on a new timeline may be in the archive
+    RECOVERED = "recovered"  # the first node is promoted and shut down, the others have the same backup
     FORGOTTEN = "forgotten"  # etcd knows no leader, no member and no sync standby
     LEADING = "leading"  # the first node leads
     JOINED = "joined"  # all others stream

@@ -27,7 +27,8 @@ def prove(cluster: Cluster, to: str, label: str | None, reporter: Reporter, *, n
     if host is None:
         raise OperationError("no host to prove a restore on")
     machine = cluster.machine(host)
-    options = aim.options()
+    # The end of the archive is no target that recovery stops at: it promotes there by itself.
+    options = aim.options() + ([] if aim.kind == "latest" else ["--target-action=promote"])
     if aim.kind != "consistent":
         way = reach.route(cluster, aim, label, journal.past(cluster.state))
         options += [f"--set={way.backup.label}", f"--target-timeline={way.timeline}"]

@@ -17,6 +17,7 @@ SEARCH_TIMEOUT_S = 3600.0
 _SEARCH = r"""
 set -eu
 bin=$(systemctl show --property=Environment --value pgha-prove.service | tr ' ' '\n' | sed -n 's/^PGHA_BINDIR=//p')
+[ -x "$bin/pg_waldump" ] || { echo "no pg_waldump in: $bin" >&2; exit 1; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 while read -r path; do

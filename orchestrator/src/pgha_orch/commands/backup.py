@@ -10,7 +10,7 @@ from typing import cast
 
 import click
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pgha_orch.backup import prove, repository
 from pgha_orch.backup.repository import Kind, mib
@@ -60,7 +60,9 @@ def list_(hosts_yml: Path, state_dir: Path | None, as_json: bool) -> None:
         document = {"status": found.status, "wal": wal, "backups": [_document(b) for b in found.backups]}
         click.echo(json.dumps(document, indent=2))
         return
-    table = Table("Label", "Type", "Ended (UTC)", "Took", "Database", "Added", "Timeline", "Pages")
+    table = Table(
+        Column("Label", no_wrap=True), "Type", "Ended (UTC)", "Took", "Database", "Added", "Timeline", "Pages"
+    )
     for one in found.backups:
         seconds = (one.stopped - one.started).total_seconds()
         table.add_row(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name
 from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
-from pgha_orch.errors import OperationError, ProcessError
+from pgha_orch.errors import OperationError, OrchError, ProcessError
 from pgha_orch.health import backup
 from pgha_orch.inventory.model import Role
-from pgha_orch.machines import Machine
+from pgha_orch.machines import Machine, MachineState
 from pgha_orch.process import Result
 
 STANZA_TIMEOUT_S = 120.0
@@ -19,11 +19,18 @@ MISSING_STANZA, NO_BACKUP = 1, 2  # status codes of `pgbackrest info`
 
 
 def runner(cluster: Cluster) -> tuple[Machine, str]:
-    """The machine that runs pgBackRest for the cluster and the user it does so as: the backup host, or the leader."""
+    """The machine that runs pgBackRest for the cluster and the user it does so as.
+
+    It is the backup host. With S3 it is the leader; while there is none, any PostgreSQL machine, which can still read.
+    """
     hosts = cluster.addresses(Role.BACKUP)
     if hosts:
         return cluster.machine(next(iter(hosts))), "pgbackrest"
-    return cluster.machine(leader_name(cluster)), "postgres"
+    try:
+        return cluster.machine(leader_name(cluster)), "postgres"
+    except OrchError:
+        machines = [cluster.machine(name) for name in cluster.addresses(Role.POSTGRES)]
+        return next((m for m in machines if m.state() is MachineState.RUNNING), machines[0]), "postgres"
 
 
 def command(cluster: Cluster, *arguments: str, timeout_s: float) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -115,3 +116,34 @@ def get(key: str, addresses: dict[str, IPAddress], tls: ClientTls) -> bytes | No
             return base64.b64decode(pairs[0].value) if pairs else None
         last = f"{url(address)}: HTTP {reply.status}"
     raise OperationError(f"etcd: cannot read {key}: {last}")
+
+
+def replace(
+    deletes: Sequence[tuple[bytes, bytes]],
+    puts: Mapping[str, bytes],
+    addresses: Mapping[str, IPAddress],
+    tls: ClientTls,
+) -> None:
+    """Delete ranges of keys (start, end without it) and write keys, all or nothing, through the first member that can.
+
+    No key may be both deleted and written (etcd docs, Transaction). Raises OperationError when none can.
+    """
+
+    def text(raw: bytes) -> str:
+        return base64.b64encode(raw).decode()
+
+    steps: list[dict[str, object]] = [
+        {"requestDeleteRange": {"key": text(start), "range_end": text(end)}} for start, end in deletes
+    ]
+    steps += [{"requestPut": {"key": text(key.encode()), "value": text(value)}} for key, value in puts.items()]
+    last = "no member named"
+    for address in addresses.values():
+        try:
+            reply = request("POST", f"{url(address)}/v3/kv/txn", tls=tls, timeout_s=TIMEOUT_S, json={"success": steps})
+        except HttpError as exc:
+            last = exc.message
+            continue
+        if reply.status == 200:
+            return
+        last = f"{url(address)}: HTTP {reply.status}: {reply.text[:200]}"
+    raise OperationError(f"etcd: cannot change the scope: {last}")
