@@ -16,12 +16,13 @@ from pgha_orch.health import etcd
 from pgha_orch.health.patroni import Rest
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
-from pgha_orch.machines import MachineState
+from pgha_orch.machines import Machine, MachineState
 
 QUORUM_DEADLINE_S = 60.0
 LEADER_DEADLINE_S = 120.0
 REPLICA_DEADLINE_S = 300.0
 SERVICE_DEADLINE_S = 60.0
+SERVICE_TIMEOUT_S = 20.0
 WAKE_EVERY_S = 1.0
 
 
@@ -40,6 +41,9 @@ def start(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) ->
     stores = list(cluster.addresses(Role.ETCD))
     nodes = list(cluster.addresses(Role.POSTGRES))
     others = [*cluster.addresses(Role.BACKUP), *cluster.addresses(Role.HAPROXY)]
+
+    running = [cluster.machine(n) for n in cluster.inventory.hosts if n not in down]
+    together([partial(_start_services, machine) for machine in running])
 
     def boot(names: Sequence[str]) -> None:
         def one(name: str) -> None:
@@ -96,6 +100,13 @@ def _awake(cluster: Cluster, look: Callable[[], Seen]) -> Callable[[], Seen]:
         return seen
 
     return looking
+
+
+def _start_services(machine: Machine) -> None:
+    """Start what the machine's role wants and somebody stopped. What runs is left alone; gates tell what fails."""
+    command = ["systemctl", "start", "--no-block", "pgha.target"]
+    with suppress(OperationError):
+        machine.exec(command, timeout_s=SERVICE_TIMEOUT_S, check=False)
 
 
 def leader_name(cluster: Cluster) -> str:

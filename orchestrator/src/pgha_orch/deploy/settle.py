@@ -156,7 +156,9 @@ def _carry_out(machine: Machine, action: Action) -> None:
         # It fails and is started again and again: the new files may be what it lacked. A gate waits for it later.
         machine.exec(["systemctl", "--no-block", "restart", action.unit], timeout_s=UNIT_TIMEOUT_S)
         return
-    machine.exec(["systemctl", action.verb, action.unit], timeout_s=UNIT_TIMEOUT_S)
+    # A service that somebody stopped has nothing to reload: it starts, with its new files.
+    verb = "reload-or-restart" if action.verb == "reload" else action.verb
+    machine.exec(["systemctl", verb, action.unit], timeout_s=UNIT_TIMEOUT_S)
 
 
 def _owe(machine: Machine, actions: Sequence[Action]) -> tuple[Action, ...]:
