@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import socket
 import ssl
@@ -40,10 +39,10 @@ def nobody(shared: Lab):  # type: ignore[no-untyped-def]
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Certificate and key, of a CA that nobody here knows, with the names and rights of an operator's."""
     directory = tmp_path_factory.mktemp("foreign")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     subject = ["-subj", "/CN=operator", "-addext", "extendedKeyUsage=serverAuth,clientAuth"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + [*subject, "-keyout", directory / "key.pem", "-out", directory / "crt.pem"],
+        ["openssl", "req", "-x509", *curve, *subject, "-keyout", directory / "key.pem", "-out", directory / "crt.pem"],
         check=True,
         capture_output=True,
     )
@@ -207,7 +206,7 @@ def test_verify_full_works_through_both_ports(shared: Lab, port: int) -> None:
 def test_postgresql_takes_no_plaintext_and_no_forged_server_passes_verify_full(
     shared: Lab, foreign: tuple[Path, Path], port: int
 ) -> None:
-    with pytest.raises(psycopg.OperationalError, match="no pg_hba.conf entry.*no encryption"):
+    with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry.*no encryption"):
         shared.connect(port=port, sslmode="disable")
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         shared.connect(port=port, sslrootcert=str(foreign[0]))
@@ -217,7 +216,7 @@ def test_postgresql_takes_no_plaintext_and_no_forged_server_passes_verify_full(
 
 def test_postgresql_takes_no_plaintext_directly_either(shared: Lab) -> None:
     for address in shared.of_role("postgres").values():
-        with pytest.raises(psycopg.OperationalError, match="no pg_hba.conf entry.*no encryption"):
+        with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry.*no encryption"):
             shared.connect(host=address, port=5432, sslmode="disable")
 
 
@@ -228,9 +227,9 @@ def test_postgresql_takes_no_plaintext_directly_either(shared: Lab) -> None:
 def test_the_cluster_s_own_users_cannot_log_in_through_haproxy(shared: Lab, port: int, user: str, secret: str) -> None:
     password = shared.secrets[secret]
     for dbname in ("postgres", "app"):
-        with pytest.raises(psycopg.OperationalError, match="pg_hba.conf rejects connection"):
+        with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf rejects connection"):
             shared.connect(port=port, user=user, password=password, dbname=dbname)
-    with pytest.raises(psycopg.OperationalError, match="pg_hba.conf rejects"):
+    with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf rejects"):
         shared.connect(port=port, user=user, password=password, replication="true")
 
 
@@ -258,6 +257,19 @@ def test_the_stats_page_wants_its_password(shared: Lab, path: str) -> None:
     assert ("haproxy_server_status" if path == "/metrics" else "postgres_rw") in body
 
 
+# Runs at the stranger's: the status of one page, asked with the Authorization that standard input has.
+FETCH = """
+import ssl, sys, urllib.error, urllib.request
+context = ssl.create_default_context(cafile=sys.argv[1])
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+request = urllib.request.Request(sys.argv[2], headers={"Authorization": "Basic " + sys.stdin.read()})
+try:
+    print(opener.open(request, timeout=5).status)
+except urllib.error.HTTPError as exc:
+    print(exc.code)
+"""
+
+
 def test_the_stats_page_answers_operators_only_even_where_the_firewall_lets_others_in(
     shared: Lab, client: Stranger
 ) -> None:
@@ -266,16 +278,9 @@ def test_the_stats_page_answers_operators_only_even_where_the_firewall_lets_othe
     shared.exec("haproxy", "nft", "insert", "rule", "inet", "pgha", "input", *rule.split())
     try:
         assert client.open_ports([(proxy, 7000)]) == {(proxy, 7000)}
-        fetch = (
-            "import ssl, sys, urllib.request as u, urllib.error as e\n"
-            "o = u.build_opener(u.ProxyHandler({}), u.HTTPSHandler(context=ssl.create_default_context(cafile=sys.argv[1])))\n"
-            "r = u.Request(sys.argv[2], headers={'Authorization': 'Basic ' + sys.stdin.read()})\n"
-            "try: print(o.open(r, timeout=5).status)\n"
-            "except e.HTTPError as x: print(x.code)\n"
-        )
         token = base64.b64encode(f"operator:{shared.secrets['stats']}".encode()).decode()
         for path in ("/", "/metrics"):
-            argv = [sys.executable, "-c", fetch, str(shared.ca), f"https://{proxy}:7000{path}"]
+            argv = [sys.executable, "-c", FETCH, str(shared.ca), f"https://{proxy}:7000{path}"]
             done = client.run(argv, input=token)
             assert done.stdout == "403\n", done.stderr
     finally:
@@ -355,15 +360,13 @@ def test_no_secret_and_no_private_key_is_in_an_image(shared: Lab) -> None:
 def test_the_state_directory_is_its_owner_s_alone(shared: Lab) -> None:
     for path in [shared.state, *shared.state.rglob("*")]:
         relative = path.relative_to(shared.state)
-        if len(relative.parts) > 2 and relative.parts[0] == "machines":
-            continue  # below machines/ are the machines' own disks, which nobody else can enter: see the next lines
-        mode = stat.S_IMODE(path.lstat().st_mode)
         if relative.parts[:1] == ("machines",):
-            continue
+            continue  # the machines' own disks, with modes of their own, below the root that nobody else can enter
+        mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), f"{relative}: {mode:o}"
     secret = shared.state / "secrets.json"
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", str(secret)]
     assert subprocess.run(argv, capture_output=True).returncode != 0
     for identity in (shared.state / "machines").glob("*/identity.tar"):
         assert stat.S_IMODE(identity.stat().st_mode) == 0o600
-        assert os.stat(identity).st_uid == 0
+        assert identity.stat().st_uid == 0
