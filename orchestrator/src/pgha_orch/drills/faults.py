@@ -23,15 +23,15 @@ from pgha_orch.machines.faults import Direction
 
 JOURNAL = "drill-faults.json"
 UNIT_TIMEOUT_S = 60.0
-Kind = Literal["power", "freeze", "cut", "stopped-process", "unit", "setting", "wal-disk"]
+Kind = Literal["power", "freeze", "cut", "stopped-process", "masked", "clock", "setting", "wal-disk"]
 
 
 class Fault(BaseModel):
     """One thing that is broken on purpose. `args` are the kind's own.
 
     power: off; build_id of the image to boot again. freeze: all of the machine. cut: peers (hosts, or "host" for this one), direction, port.
-    stopped-process: pid inside. unit: name, stopped. setting: key, value of Patroni's dynamic configuration.
-    wal-disk: pg_wal on a small file system that is full.
+    stopped-process: pid inside. masked: unit. clock: step_s, forward or back. setting: key, value and value before
+    of Patroni's dynamic configuration. wal-disk: pg_wal on a file system with little room.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,9 +124,20 @@ def _signal(injector: Injector, fault: Fault, signal: str, *, check: bool) -> No
     injector.cluster.machine(fault.host).exec(["kill", f"-{signal}", pid], timeout_s=UNIT_TIMEOUT_S, check=check)
 
 
-def _unit(injector: Injector, fault: Fault, verb: str) -> None:
+def _mask(injector: Injector, fault: Fault) -> None:
     machine = injector.cluster.machine(fault.host)
-    machine.exec(["systemctl", verb, str(fault.args["unit"])], timeout_s=UNIT_TIMEOUT_S)
+    machine.exec(["systemctl", "mask", "--runtime", str(fault.args["unit"])], timeout_s=UNIT_TIMEOUT_S)
+
+
+def _unmask(injector: Injector, fault: Fault) -> None:
+    machine, unit = injector.cluster.machine(fault.host), str(fault.args["unit"])
+    machine.exec(["systemctl", "unmask", "--runtime", unit], timeout_s=UNIT_TIMEOUT_S)
+    machine.exec(["systemctl", "start", unit], timeout_s=UNIT_TIMEOUT_S)
+
+
+def _step(injector: Injector, fault: Fault, sign: int) -> None:
+    seconds = sign * int(str(fault.args["step_s"]))
+    injector.cluster.machine(fault.host).exec(["date", "--set", f"{seconds:+d} seconds"], timeout_s=UNIT_TIMEOUT_S)
 
 
 def _setting(injector: Injector, fault: Fault, value: JsonValue) -> None:
@@ -145,7 +156,8 @@ _INJECT: dict[Kind, Callable[[Injector, Fault], None]] = {
     "freeze": lambda i, f: i.cluster.machine(f.host).freeze(),
     "cut": _cut,
     "stopped-process": lambda i, f: _signal(i, f, "STOP", check=True),
-    "unit": lambda i, f: _unit(i, f, "stop"),
+    "masked": _mask,
+    "clock": lambda i, f: _step(i, f, 1),
     "setting": lambda i, f: _setting(i, f, f.args["value"]),
     "wal-disk": lambda i, f: wal_disk.shrink(i.cluster.machine(f.host)),
 }
@@ -155,7 +167,8 @@ _HEAL: dict[Kind, Callable[[Injector, Fault], None]] = {
     "cut": lambda i, f: machine_faults.mend(i.cluster.machine(f.host)),
     # The process may be gone meanwhile.
     "stopped-process": lambda i, f: _signal(i, f, "CONT", check=False),
-    "unit": lambda i, f: _unit(i, f, "start"),
+    "masked": _unmask,
+    "clock": lambda i, f: _step(i, f, -1),
     "setting": _restore_setting,
     "wal-disk": lambda i, f: wal_disk.restore(i.cluster.machine(f.host)),
 }

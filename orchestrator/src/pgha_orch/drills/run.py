@@ -58,7 +58,7 @@ def assert_ready(cluster: Cluster) -> None:
         first = seen.problems[0]
         more = f" (and {len(seen.problems) - 1} more)" if len(seen.problems) > 1 else ""
         raise OperationError(
-            f"{cluster.inventory.cluster}: not healthy, so nothing is broken on purpose: {first.where}: {first.what}{more}",
+            f"{cluster.inventory.cluster}: not healthy, so it is not drilled: {first.where}: {first.what}{more}",
             hint=f"pgha-orch status {cluster.path}; repair it, then drill",
         )
 
@@ -173,7 +173,7 @@ class _Run:
                 if scenario.during is not None:
                     scenario.during(stage)
                 stage.wait(max(0.0, scenario.hold_s - (time.monotonic() - fault)))
-                if not scenario.expect.blocked:
+                if scenario.await_writes and not scenario.expect.blocked:
                     self._writes_again(timeline)
                 self.phase = "heal"
                 healed = self._heal()
@@ -202,7 +202,7 @@ class _Run:
 
     def _flowing(self, seconds: float) -> None:
         """Writes flow for a while; goes on without them at the deadline, which the judgement then shows."""
-        self.stage.until(lambda: self._flows(), FLOW_DEADLINE_S)
+        self.stage.until(self._flows, FLOW_DEADLINE_S)
         self.stage.wait(seconds)
 
     def _flows(self) -> bool:

@@ -49,8 +49,8 @@ class Expect:
 class Scenario:
     """One fault of reliability.md's matrix. `number` is the matrix's, with a letter for a variant.
 
-    `inject` breaks something; then the fault stays for `hold_s` seconds and, unless `expect.blocked`, until
-    writes flow again; then everything is healed. `verify` gives what it found wrong besides.
+    `inject` breaks something; then the fault stays for `hold_s` seconds and, where they do (`await_writes`),
+    until writes flow again; then everything is healed. `verify` gives what it found wrong besides.
     """
 
     number: str
@@ -63,6 +63,7 @@ class Scenario:
     prepare: Callable[[Stage], None] | None = None
     during: Callable[[Stage], None] | None = None
     verify: Callable[[Stage], list[str]] | None = None
+    await_writes: bool = True  # whether writes come back before the heal
 
     @property
     def order(self) -> tuple[int, str]:

@@ -21,6 +21,7 @@ from pgha_orch.machines import Machine
 
 EXEC_TIMEOUT_S = 15.0
 SWITCHOVER_TIMEOUT_S = 60.0
+SETTLE_DEADLINE_S = 90.0
 POLL_S = 0.1
 POSTMASTER_PID = "/var/lib/pgha/postgresql/data/postmaster.pid"
 
@@ -80,6 +81,21 @@ class Stage:
     def note(self, text: str) -> None:
         """Something found out that belongs into the report."""
         self.notes.append(text)
+
+    def settle(self) -> None:
+        """Wait until there is a leader, every other node streams and a sync standby is named; learn who is who."""
+
+        def so() -> bool:
+            try:
+                seen = self.rest.cluster()
+            except OperationError:
+                return False
+            members = [seen.member(name) for name in self.nodes]
+            return bool(seen.leader and seen.sync_standbys and all(m is not None and m.is_healthy for m in members))
+
+        if not self.until(so, SETTLE_DEADLINE_S):
+            raise OperationError(f"not all nodes streamed within {SETTLE_DEADLINE_S:g} s")
+        self.look()
 
     def wait(self, seconds: float) -> None:
         self.until(lambda: False, seconds)

@@ -10,6 +10,7 @@ from pgha_orch.machines import Machine
 
 TIMEOUT_S = 180.0
 PGDATA = "/var/lib/pgha/postgresql/data"
+SWITCHES = 40
 SPARE_MIB = 48  # room above what is there: three segments
 # The unit has a mount namespace of its own, into which mounts made outside are propagated.
 _SHRINK = f"""set -eu
@@ -50,6 +51,15 @@ def shrink(machine: Machine) -> None:
 def fill(machine: Machine) -> None:
     """Take the room that is left."""
     machine.exec(["sh", "-c", _FILL], timeout_s=TIMEOUT_S)
+
+
+def use_up_segments(machine: Machine) -> None:
+    """Switch segments until PostgreSQL has used those that it had ready and needs room for another."""
+    switch = "SELECT pg_logical_emit_message(false, 'drill', repeat('x', 1000)), pg_switch_wal();"
+    for _ in range(SWITCHES):
+        command = ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", switch]
+        if machine.exec(command, timeout_s=TIMEOUT_S, check=False).returncode:
+            return
 
 
 def restore(machine: Machine) -> None:
