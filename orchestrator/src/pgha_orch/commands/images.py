@@ -11,8 +11,9 @@ from rich.table import Table
 
 from pgha_orch.commands.display import Progress, out
 from pgha_orch.commands.options import image_option, json_option
-from pgha_orch.image import Image, build_images, list_images
+from pgha_orch.image import Image, build_images, list_images, prune
 from pgha_orch.inventory.model import Role
+from pgha_orch.machines import images_in_use
 
 
 @click.group()
@@ -42,6 +43,16 @@ def list_(image_dir: Path, as_json: bool) -> None:
         click.echo(json.dumps([_document(i) for i in found], indent=2))
     else:
         _show(found)
+
+
+@image.command("prune")
+@image_option
+def prune_(image_dir: Path) -> None:
+    """Delete images that are neither the newest of their role nor booted on this host now."""
+    gone = prune(image_dir, keep=images_in_use())
+    for directory in gone:
+        out.print(f"deleted {directory}")
+    out.print(f"{len(gone)} images deleted")
 
 
 def _show(images: list[Image]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pgha_orch.inventory.model import Driver, Inventory
 from pgha_orch.machines.base import Fleet, Machine, MachineState
-from pgha_orch.machines.nspawn import NspawnFleet
+from pgha_orch.machines.nspawn import NspawnFleet, images_in_use
 from pgha_orch.machines.ssh_fleet import SshFleet
 from pgha_orch.pki import Pki
 from pgha_orch.state import StateDir
 
-__all__ = ["Fleet", "Machine", "MachineState", "open_fleet"]
+__all__ = ["Fleet", "Machine", "MachineState", "images_in_use", "open_fleet"]
 
 
 def open_fleet(inventory: Inventory, state: StateDir, pki: Pki) -> Fleet:
