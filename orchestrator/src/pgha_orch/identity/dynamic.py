@@ -88,6 +88,8 @@ def _defaults(inventory: Inventory) -> dict[str, ParameterValue]:
         "tcp_user_timeout": "30s",
         "wal_level": "replica",
         "wal_receiver_timeout": "10s",
+        # A sync standby comes back at once after its primary restarted; the default's 5 s block every COMMIT.
+        "wal_retrieve_retry_interval": "500ms",
         "wal_sender_timeout": "10s",
     }
 
