@@ -118,6 +118,13 @@ class Rest:
         except HttpError:
             return False
 
+    def answers(self, name: str) -> bool:
+        """Whether the node itself says that its PostgreSQL runs, now and not in the DCS only."""
+        try:
+            return self.node(name).state == "running"
+        except OperationError:
+            return False
+
     def config(self, name: str) -> dict[str, JsonValue]:
         """The dynamic configuration in the DCS, as `name` tells it."""
         return _CONFIG.validate_json(self._ask(name, "GET", "/config"))
