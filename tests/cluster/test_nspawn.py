@@ -238,7 +238,7 @@ def test_destroy_wants_the_cluster_s_name(shared: Lab) -> None:
 @pytest.mark.parametrize("network", ["10.83.0.0/24", "10.83.0.0/25", "10.83.0.0/16"])
 def test_a_network_that_this_host_routes_elsewhere_is_refused(shared: Lab, workspace: Path, network: str) -> None:
     roles = {"etcd": ["etcd-1"], "postgres": ["pg-1", "pg-2"], "haproxy": ["haproxy"]}
-    lab = Lab(workspace / "overlap", spec("overlap", "10.83.0", roles, network=network))
+    lab = Lab(workspace / "overlap", spec("overlap", "10.83.0", roles) | {"network": network, "clients": [network]})
     del lab.spec["backup"]
     lab.write()
     try:
