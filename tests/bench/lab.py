@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -53,16 +54,19 @@ class Lab:
 
 @contextmanager
 def lab(*, text: str | None = None) -> Iterator[Lab]:
-    """A cluster's inventory; whatever was deployed from it is destroyed at the end."""
-    with tempfile.TemporaryDirectory(prefix="pgha-bench-") as directory:
-        hosts_yml = Path(directory) / "hosts.yml"
-        source = (text or LAB.read_text()).replace("10.77.0", NETWORK).replace("cluster: lab", "cluster: bench")
-        hosts_yml.write_text(source)
-        one = Lab(hosts_yml)
-        try:
-            yield one
-        finally:
-            one.destroy()
+    """A cluster's inventory; whatever was deployed from it is destroyed at the end.
+
+    The directory goes only after that: it is what the machines can be found by.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="pgha-bench-"))
+    one = Lab(directory / "hosts.yml")
+    source = (text or LAB.read_text()).replace("10.77.0", NETWORK).replace("cluster: lab", "cluster: bench")
+    one.hosts_yml.write_text(source)
+    try:
+        yield one
+    finally:
+        one.destroy()
+        shutil.rmtree(directory)
 
 
 def report(name: str, values: Sequence[float], unit: str) -> None:

@@ -92,7 +92,7 @@ def logs(hosts_yml: Path, host: str, unit: str | None, follow: bool, lines: int,
         click.echo("\n".join(tail))
 
 
-@click.command(context_settings=PASS_ON)
+@click.command(context_settings={"ignore_unknown_options": True})
 @inventory_argument
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--read-only", is_flag=True, help="Through the read-only port, on a replica.")
