@@ -25,26 +25,22 @@ in
       )
       {
         services.pgha = {
-          # PostgreSQL's archive_command and Patroni's restore name it without a path.
           path = [
+            # PostgreSQL's archive_command and Patroni's restore name it without a path.
             cfg.pgbackrest.package
             # With S3, the schedule's unit asks Patroni who leads.
             pkgs.curl
           ];
-          placeholders = {
-            pgbackrest = lib.getExe cfg.pgbackrest.package;
-          }
-          # A proof of a restore starts PostgreSQL on the backup host: with every extension that the data may need.
-          // lib.optionalAttrs (cfg.role == "backup") {
-            pgbindir = "${
-              cfg.postgresql.package.withPackages (
-                available: map (name: available.${name}) cfg.postgresql.extensions
-              )
-            }/bin";
-          };
+          placeholders.pgbackrest = lib.getExe cfg.pgbackrest.package;
           components.pgbackrest = cfg.pgbackrest.package;
         };
 
-        environment.systemPackages = [ cfg.pgbackrest.package ];
+        # Root's `pgbackrest` becomes the user whose repository it is. Services use the program itself.
+        environment.systemPackages = [
+          (pkgs.runCommandLocal "pgha-pgbackrest" { } ''
+            mkdir -p "$out/bin"
+            ln -s ${cfg.payload}/lib/pgha/pgbackrest-as-owner "$out/bin/pgbackrest"
+          '')
+        ];
       };
 }

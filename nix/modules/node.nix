@@ -118,6 +118,8 @@ in
     };
 
     environment.etc = {
+      # How a machine driver hands over a new identity, whatever built the image.
+      "pgha/identity-load".source = "${cfg.payload}/lib/pgha/identity-load";
       "pgha/image.json".text = builtins.toJSON contract;
       "pgha/role".text = "${cfg.role}\n";
       "sysctl.d/60-pgha.conf".source = "${cfg.payload}/lib/sysctl.d/60-pgha.conf";

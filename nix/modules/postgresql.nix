@@ -49,44 +49,59 @@ in
     };
   };
 
-  config = lib.mkIf (cfg.enable && cfg.role == "postgres") {
-    assertions = [
+  config = lib.mkMerge [
+    # A backup node proves its backups: it starts PostgreSQL on a restored one, so it has the same extensions.
+    (lib.mkIf
+      (
+        cfg.enable
+        && lib.elem cfg.role [
+          "backup"
+          "postgres"
+        ]
+      )
       {
-        assertion = unknown == [ ];
-        message = ''
-          services.pgha.postgresql.extensions: nixpkgs has no extension
-          ${
-            lib.concatMapStringsSep ", " (name: ''"${name}"'') unknown
-          } for PostgreSQL ${lib.versions.major postgresql.package.version}.
-        '';
+        assertions = [
+          {
+            assertion = unknown == [ ];
+            message = ''
+              services.pgha.postgresql.extensions: nixpkgs has no extension
+              ${
+                lib.concatMapStringsSep ", " (name: ''"${name}"'') unknown
+              } for PostgreSQL ${lib.versions.major postgresql.package.version}.
+            '';
+          }
+        ];
+
+        services.pgha = {
+          path = [ server ];
+          placeholders.pgbindir = "${server}/bin";
+          components.postgresql = postgresql.package;
+        };
+
+        environment.systemPackages = [ server ];
       }
-      {
-        assertion = lib.versionAtLeast cfg.patroni.package.version "4.1.4";
-        message = ''
-          services.pgha.patroni.package: Patroni ${cfg.patroni.package.version} is older than 4.1.4, the first
-          with the quorum fixes that automatic failover here relies on.
-        '';
-      }
-    ];
+    )
 
-    services.pgha = {
-      placeholders = {
-        patroni = lib.getExe cfg.patroni.package;
-        pgbindir = "${server}/bin";
-      };
-
-      components = {
-        postgresql = postgresql.package;
-        patroni = cfg.patroni.package;
-      };
-    };
-
-    environment = {
-      etc."sysctl.d/60-pgha-postgres.conf".source = "${cfg.payload}/lib/sysctl.d/60-pgha-postgres.conf";
-      systemPackages = [
-        server
-        cfg.patroni.package
+    (lib.mkIf (cfg.enable && cfg.role == "postgres") {
+      assertions = [
+        {
+          assertion = lib.versionAtLeast cfg.patroni.package.version "4.1.4";
+          message = ''
+            services.pgha.patroni.package: Patroni ${cfg.patroni.package.version} is older than 4.1.4: such a leader
+            can take etcd's own change of leader for an error and give up although failsafe mode is on.
+          '';
+        }
       ];
-    };
-  };
+
+      services.pgha = {
+        placeholders.patroni = lib.getExe cfg.patroni.package;
+        components.patroni = cfg.patroni.package;
+      };
+
+      environment = {
+        etc."sysctl.d/60-pgha-postgres.conf".source = "${cfg.payload}/lib/sysctl.d/60-pgha-postgres.conf";
+        systemPackages = [ cfg.patroni.package ];
+      };
+    })
+  ];
 }

@@ -19,7 +19,7 @@
         standby = of_role("Sync Standby")
         machine_of(name).succeed("kill -KILL $(head -1 /var/lib/pgha/postgresql/data/postmaster.pid)")
         wait_for("another leader", lambda: leader_name() in standby or members(), 60)
-        assert timeline() > before
+        wait_for("a new timeline", lambda: timeline() > before or timeline(), 30)
         wait_for_write(30)
         assert_nothing_lost()
 

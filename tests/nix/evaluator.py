@@ -1,0 +1,95 @@
+"""Evaluation of the flake, with its inputs replaced by trees on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+CACHE = Path("/var/cache/pgha")
+# What the flake is made of; the rest of the work tree is no part of its evaluation.
+SOURCES = (
+    "flake.nix", "flake.lock", "nix", "images", "orchestrator/pyproject.toml", "orchestrator/src",
+    "orchestrator/tests", "tests/nixos",
+)  # fmt: skip
+IMAGES = tuple(sorted(path.stem for path in (REPO / "images").glob("*.nix")))
+SCENARIOS = tuple(
+    sorted(path.stem for path in (REPO / "tests/nixos").glob("*.nix") if path.stem != "default")
+)
+# A cold evaluation of a scenario's nine machines, on a busy machine.
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Nix:
+    """Evaluates expressions over the flake; `root` is what its paths are relative to."""
+
+    command: tuple[str, ...]
+    root: Path
+    source: str
+    nixpkgs: str
+    generators: str
+
+    def eval(self, expression: str) -> Any:
+        """The value of an expression in which `flake` is the flake."""
+        return json.loads(
+            self._run("nix-instantiate", "--eval", "--strict", "--json", "--expr", self._with(expression))
+        )
+
+    def instantiate(self, expression: str) -> Path:
+        """The derivation that an expression gives, written to the store; the path as this process sees it."""
+        output = self._run("nix-instantiate", "--expr", self._with(expression))
+        return self.root / output.strip().splitlines()[-1].lstrip("/")
+
+    def closure(self, derivation: Path) -> list[Path]:
+        """Every derivation and source that it is built from."""
+        output = self._run("nix-store", "--query", "--requisites", f"/{derivation.relative_to(self.root)}")
+        return [self.root / line.lstrip("/") for line in output.splitlines()]
+
+    def parse(self, text: str) -> None:
+        self._run("nix-instantiate", "--parse", "-", stdin=text)
+
+    def _with(self, expression: str) -> str:
+        return (
+            f"let flake = import {self.source}/tests/nix/outputs.nix "
+            f'{{ source = "{self.source}"; nixpkgs = "{self.nixpkgs}"; generators = "{self.generators}"; }};'
+            f" in {expression}"
+        )
+
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [*self.command, *arguments],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(done.stderr[-3000:], pytrace=False)
+        return done.stdout
+
+
+def tree(variable: str, default: Path, witness: str) -> Path:
+    found = Path(os.environ.get(variable, default))
+    if not (found / witness).exists():
+        pytest.skip(f"no tree at {found}: set {variable}")
+    return found
+
+
+def copy_flake(target: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "debian")
+    for name in (*SOURCES, "tests/nix"):
+        origin = REPO / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if origin.is_dir():
+            shutil.copytree(origin, target / name, ignore=ignore, symlinks=True)
+        else:
+            shutil.copy(origin, target / name)
