@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pgha_orch.commands.display import Progress, out
 from pgha_orch.commands.options import image_option, json_option
-from pgha_orch.image import Image, build_images, list_images, prune
+from pgha_orch.image import Image, build_disks, build_images, list_images, prune
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import images_in_use
 
@@ -25,12 +25,23 @@ def image() -> None:
 @click.argument("roles", nargs=-1, type=click.Choice([r.value for r in Role]))
 @image_option
 @click.option("--refresh", is_flag=True, help="Build anew from today's packages, also what is in the cache.")
-def build(roles: tuple[str, ...], image_dir: Path, refresh: bool) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["root", "qcow2"]),
+    default="root",
+    show_default=True,
+    help="root: a directory, for nspawn. qcow2: a disk besides, with a kernel of its own, for VMs and bare metal.",
+)
+def build(roles: tuple[str, ...], image_dir: Path, refresh: bool, form: str) -> None:
     """Build the images of ROLES (all four when none is named). What did not change comes from the cache."""
     wanted = tuple(Role(r) for r in roles) or tuple(Role)
     with Progress() as progress:
         built = build_images(wanted, image_dir, progress, refresh=refresh)
+        disks = build_disks(built, image_dir, progress) if form == "qcow2" else {}
     _show(built)
+    for role, disk in disks.items():
+        out.print(f"{role}: {disk.path}")
 
 
 @image.command("list")

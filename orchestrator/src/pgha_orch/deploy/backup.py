@@ -61,7 +61,7 @@ def ensure_stanza(cluster: Cluster, reporter: Reporter) -> None:
             return Seen("created", open=True)
 
         # The leader's archive-push holds the stanza's lock now and then, and then stanza-create gives up at once.
-        wait_for(current, create, deadline_s=STANZA_DEADLINE_S)
+        wait_for(current, create, deadline_s=STANZA_DEADLINE_S * cluster.fleet.patience)
         current.note = f"stanza {cluster.inventory.cluster} created on {machine.name}"
 
 

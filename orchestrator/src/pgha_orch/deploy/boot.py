@@ -53,7 +53,7 @@ def start(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) ->
 
     with step("etcd quorum", reporter) as current:
         boot(stores)
-        wait_for(current, gates.etcd_quorum(cluster, stores), deadline_s=QUORUM_DEADLINE_S)
+        wait_for(current, gates.etcd_quorum(cluster, stores), deadline_s=QUORUM_DEADLINE_S * cluster.fleet.patience)
         current.note = f"{len(stores)} members"
 
     # Nothing waits for these machines' gates until HAProxy has to route: they boot beside PostgreSQL.
@@ -61,20 +61,22 @@ def start(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) ->
     with step("PostgreSQL leader", reporter) as current:
         boot(first)
         boot(others)
-        current.note = wait_for(current, gates.leader(cluster, first), deadline_s=LEADER_DEADLINE_S).text
+        current.note = wait_for(
+            current, gates.leader(cluster, first), deadline_s=LEADER_DEADLINE_S * cluster.fleet.patience
+        ).text
 
     def join() -> None:
         with step("replicas", reporter) as current:
             boot(nodes)
             look = _awake(cluster, gates.replicas(cluster))
-            current.note = wait_for(current, look, deadline_s=REPLICA_DEADLINE_S).text
+            current.note = wait_for(current, look, deadline_s=REPLICA_DEADLINE_S * cluster.fleet.patience).text
 
     def services() -> None:
         for name in others:
             machine = cluster.machine(name)
             unit = "haproxy.service" if cluster.inventory.hosts[name].role is Role.HAPROXY else "pgbackrest.service"
             with step(f"{name} serves", reporter) as current:
-                wait_for(current, gates.service(machine, unit), deadline_s=SERVICE_DEADLINE_S)
+                wait_for(current, gates.service(machine, unit), deadline_s=SERVICE_DEADLINE_S * cluster.fleet.patience)
 
     together([join, services])
 

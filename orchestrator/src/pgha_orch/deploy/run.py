@@ -67,7 +67,7 @@ def deploy(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) -
         sql = _prepare(cluster, reporter)
         with step("write and read through HAProxy", reporter) as current:
             look = gates.write_and_read(cluster)
-            current.note = wait_for(current, look, deadline_s=WRITE_DEADLINE_S).text
+            current.note = wait_for(current, look, deadline_s=WRITE_DEADLINE_S * cluster.fleet.patience).text
         written = time.monotonic() - begun
         settle.remove(cluster, found, reporter)
         if cluster.inventory.backup is not None:

@@ -100,29 +100,29 @@ def _step_down(cluster: Cluster, name: str, current: Step) -> None:
         current.saw(f"switchover away from {name}")
         Rest(nodes, cluster.tls).switchover(name)
         others = [n for n in nodes if n != name]
-        wait_for(current, gates.leader(cluster, others), deadline_s=LEADER_DEADLINE_S)
+        wait_for(current, gates.leader(cluster, others), deadline_s=LEADER_DEADLINE_S * cluster.fleet.patience)
 
 
 def _gate(cluster: Cluster, name: str, role: Role, current: Step) -> None:
     match role:
         case Role.ETCD:
             names = list(cluster.addresses(Role.ETCD))
-            wait_for(current, gates.etcd_quorum(cluster, names), deadline_s=QUORUM_DEADLINE_S)
+            wait_for(current, gates.etcd_quorum(cluster, names), deadline_s=QUORUM_DEADLINE_S * cluster.fleet.patience)
         case Role.POSTGRES:
             names = list(cluster.addresses(Role.POSTGRES))
-            wait_for(current, gates.leader(cluster, names), deadline_s=LEADER_DEADLINE_S)
-            wait_for(current, gates.replicas(cluster), deadline_s=REPLICA_DEADLINE_S)
+            wait_for(current, gates.leader(cluster, names), deadline_s=LEADER_DEADLINE_S * cluster.fleet.patience)
+            wait_for(current, gates.replicas(cluster), deadline_s=REPLICA_DEADLINE_S * cluster.fleet.patience)
         case Role.HAPROXY:
             wait_for(
                 current,
                 gates.service(cluster.machine(name), "haproxy.service"),
-                deadline_s=SERVICE_DEADLINE_S,
+                deadline_s=SERVICE_DEADLINE_S * cluster.fleet.patience,
             )
         case Role.BACKUP:
             wait_for(
                 current,
                 gates.service(cluster.machine(name), "pgbackrest.service"),
-                deadline_s=SERVICE_DEADLINE_S,
+                deadline_s=SERVICE_DEADLINE_S * cluster.fleet.patience,
             )
 
 
@@ -139,9 +139,9 @@ def _pending_restarts(cluster: Cluster, reporter: Reporter) -> None:
             wait_for(
                 current,
                 gates.leader(cluster, list(cluster.addresses(Role.POSTGRES))),
-                deadline_s=LEADER_DEADLINE_S,
+                deadline_s=LEADER_DEADLINE_S * cluster.fleet.patience,
             )
-            wait_for(current, gates.replicas(cluster), deadline_s=REPLICA_DEADLINE_S)
+            wait_for(current, gates.replicas(cluster), deadline_s=REPLICA_DEADLINE_S * cluster.fleet.patience)
 
 
 def _carry_out(machine: Machine, action: Action) -> None:

@@ -1,6 +1,7 @@
 """Images: what one says about itself, where they are kept, how the Debian ones are built."""
 
 from pgha_orch.image.debian import build
+from pgha_orch.image.disk import build as build_disks
 from pgha_orch.image.ensure import build_images, ensure_images
 from pgha_orch.image.manifest import CONTRACT, ROLES, Manifest
 from pgha_orch.image.store import Image, default_image_dir, list_images, newest, prune
@@ -11,6 +12,7 @@ __all__ = [
     "Image",
     "Manifest",
     "build",
+    "build_disks",
     "build_images",
     "default_image_dir",
     "ensure_images",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgha_orch.inventory.model import Driver, Inventory
 from pgha_orch.machines.base import Fleet, Machine, MachineState
 from pgha_orch.machines.nspawn import NspawnFleet, images_in_use
+from pgha_orch.machines.qemu_fleet import QemuFleet
 from pgha_orch.machines.ssh_fleet import SshFleet
 from pgha_orch.pki import Pki
 from pgha_orch.state import StateDir
@@ -20,4 +21,4 @@ def open_fleet(inventory: Inventory, state: StateDir, pki: Pki) -> Fleet:
         case Driver.SSH:
             return SshFleet.open(inventory, state, pki)
         case Driver.QEMU:
-            raise NotImplementedError
+            return QemuFleet.open(inventory, state, pki)
