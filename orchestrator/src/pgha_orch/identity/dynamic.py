@@ -81,11 +81,8 @@ def _defaults(inventory: Inventory) -> dict[str, ParameterValue]:
         # pg_basebackup takes two for every replica that is made.
         "max_wal_senders": max(10, 2 * replicas + 4),
         "max_worker_processes": 8,
-        # A client that is gone frees its connection within half a minute, not within hours.
-        "tcp_keepalives_idle": 10,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-        "tcp_user_timeout": "30s",
+        # No tcp_keepalives_*: over its Unix socket Patroni sees them as 0, takes that for a change at every start,
+        # reloads and sleeps a second. The images' sysctls do the same for every connection.
         "wal_level": "replica",
         "wal_receiver_timeout": "10s",
         # A sync standby comes back at once after its primary restarted; the default's 5 s block every COMMIT.
