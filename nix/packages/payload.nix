@@ -5,7 +5,6 @@
   placeholders,
   role,
   runCommandLocal,
-  shellcheck-minimal,
   stdenv,
 }:
 

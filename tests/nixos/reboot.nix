@@ -8,7 +8,7 @@
     for _ in range(20):
         assert write()
     before = timeline()
-    cluster = [machine for machine in machines if machine not in (client, stranger)]
+    cluster = [etcd_1, etcd_2, etcd_3, *POSTGRES, haproxy]
     disk = POSTGRES[0].succeed("cat /var/lib/pgha/postgresql/data/PG_VERSION; stat -c %i /var/lib/pgha/postgresql/data")
 
     for machine in cluster:
