@@ -21,7 +21,7 @@ from pgha_orch.backup.reach import Route
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import gates
 from pgha_orch.deploy.boot import LEADER_DEADLINE_S, leader_name, together
-from pgha_orch.deploy.progress import Reporter, step, wait_for
+from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
 from pgha_orch.errors import OperationError, OrchError, UsageError
 from pgha_orch.health import etcd
 from pgha_orch.health.backup import BackupSet
@@ -170,7 +170,7 @@ class _Run:
         self._save(Stage.JOINED)
         with step("write and read through HAProxy", self.reporter) as current:
             current.note = wait_for(current, gates.write_and_read(self.cluster), deadline_s=LEADER_DEADLINE_S).text
-        made = repository.run(self.cluster, "full", self.reporter)
+        made = self._full_backup()
         records.close(self.cluster.state, self.journal, datetime.now(UTC))
         return made
 
@@ -212,6 +212,20 @@ class _Run:
             line = node.promote(first, current)
             current.note = f"timeline {line}, in the archive"
         self._save(Stage.RECOVERED)
+
+    def _full_backup(self) -> BackupSet:
+        """The one that a broken-off run began goes on without it: wait for that one, rather than take another."""
+        with step("a backup that runs already", self.reporter) as current:
+
+            def look() -> Seen:
+                running = repository.look(self.cluster).running
+                return Seen("running" if running else "none", open=running is None)
+
+            current.note = wait_for(current, look, deadline_s=repository.BACKUP_TIMEOUT_S).text
+        newest = repository.look(self.cluster).newest
+        if newest and newest.kind == "full" and newest.timeline > self.journal.timeline_before and not newest.error:
+            return newest
+        return repository.run(self.cluster, "full", self.reporter)
 
     def _hold_bootstrap(self) -> None:
         """See to it that no node with an empty data directory makes a new cluster: a key that Patroni itself sets

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from pgha_orch.backup import journal
 from pgha_orch.cluster import Cluster
 from pgha_orch.commands.display import Progress, err, out, show_status
 from pgha_orch.commands.options import (
@@ -35,6 +36,7 @@ def deploy(hosts_yml: Path, state_dir: Path | None, image_dir: Path, as_json: bo
     """
     cluster = open_cluster(hosts_yml, state_dir, quiet=as_json)
     cluster.fleet.preflight()
+    journal.refuse_if_open(cluster.state, "deploy")
     with Progress() as progress:
         images = cluster.fleet.images(image_dir, progress)
         outcome = run.deploy(cluster, images, progress)

@@ -113,8 +113,16 @@ def show_status(status: ClusterStatus) -> None:
         rest.add_row("haproxy", p.host, "up" if p.answers else "down", detail)
     if status.backup is not None:
         b = status.backup
-        detail = b.error or f"newest {b.newest} at {b.newest_at:%Y-%m-%d %H:%M:%S} UTC, {b.backups} in all"
-        rest.add_row("backup", b.where, b.status, detail)
+        newest = f"newest {b.newest} at {b.newest_at:%Y-%m-%d %H:%M:%S} UTC, {b.backups} in all" if b.newest_at else ""
+        rest.add_row("backup", b.where, b.status, b.error or newest)
+        proven = f"{b.proven_at:%Y-%m-%d %H:%M:%S} UTC" if b.proven_at else "never"
+        rest.add_row("proof", b.where, "failed" if b.proof_error else "", f"last proven restore: {proven}")
+        if b.archive is not None:
+            state = "failing" if b.archive.failing else "ok"
+            waiting = f"{b.archive.waiting_bytes / 2**20:.0f} MiB of WAL wait"
+            rest.add_row("archive", b.archive.leader, state, waiting)
     out.print(rest)
     for problem in status.problems:
         out.print(f"[red]problem:[/] {escape(problem.where)}: {escape(problem.what)}; next: {escape(problem.next)}")
+    for warning in status.warnings:
+        out.print(f"[yellow]warning:[/] {escape(warning.where)}: {escape(warning.what)}; next: {escape(warning.next)}")

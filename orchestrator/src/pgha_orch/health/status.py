@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
-from pgha_orch.health import backup, etcd, haproxy, patroni
+from pgha_orch.health import backup_status, etcd, haproxy, patroni
+from pgha_orch.health.backup_status import BackupRow
+from pgha_orch.health.rows import Problem, Row
 from pgha_orch.inventory.model import Durability, Role
 from pgha_orch.machines import MachineState
 
 STATS_USER = "operator"
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MachineRow(_Row):
+class MachineRow(Row):
     """One machine of the inventory."""
 
     host: str
@@ -32,7 +29,7 @@ class MachineRow(_Row):
     identity_current: bool = Field(description="Whether it runs with the identity that the inventory gives now")
 
 
-class EtcdRow(_Row):
+class EtcdRow(Row):
     member: str
     healthy: bool
     leader: bool
@@ -41,7 +38,7 @@ class EtcdRow(_Row):
     error: str
 
 
-class MemberRow(_Row):
+class MemberRow(Row):
     """One PostgreSQL node, in `patronictl list`'s terms."""
 
     member: str
@@ -53,7 +50,7 @@ class MemberRow(_Row):
     pending_restart: bool
 
 
-class ProxyRow(_Row):
+class ProxyRow(Row):
     host: str
     answers: bool
     write_servers: tuple[str, ...] = Field(description="Servers that HAProxy sends writes to; exactly one when healthy")
@@ -61,25 +58,7 @@ class ProxyRow(_Row):
     error: str
 
 
-class BackupRow(_Row):
-    where: str
-    status: str
-    newest: str | None = Field(description="Label of the newest backup")
-    newest_kind: Literal["full", "diff", "incr"] | None
-    newest_at: datetime | None
-    backups: int
-    error: str
-
-
-class Problem(_Row):
-    """One thing that is wrong, in words, and the next step."""
-
-    where: str
-    what: str
-    next: str
-
-
-class ClusterStatus(_Row):
+class ClusterStatus(Row):
     """What `pgha-orch status --json` prints."""
 
     cluster: str
@@ -92,6 +71,7 @@ class ClusterStatus(_Row):
     proxies: tuple[ProxyRow, ...]
     backup: BackupRow | None
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = Field(description="What will hurt, and does not make it unhealthy")
 
 
 def observe(cluster: Cluster) -> ClusterStatus:
@@ -102,7 +82,7 @@ def observe(cluster: Cluster) -> ClusterStatus:
         stores = pool.submit(etcd.members, cluster.addresses(Role.ETCD), cluster.tls)
         nodes = pool.submit(_patroni, cluster)
         proxies = pool.submit(_proxies, cluster)
-        backups = pool.submit(_backup, cluster)
+        backups = pool.submit(backup_status.observe, cluster)
     view, rest_silent = nodes.result()
     parts = (
         machines.result(),
@@ -121,7 +101,12 @@ def observe(cluster: Cluster) -> ClusterStatus:
         proxies.result(),
         backups.result(),
     )
-    problems = tuple(_problems(cluster, view, rest_silent, *parts))
+    problems = _problems(cluster, view, rest_silent, *parts[:4])
+    warnings: list[Problem] = []
+    if parts[4] is not None and cluster.inventory.backup is not None:
+        down = {m.host for m in parts[0] if m.state is not MachineState.RUNNING}
+        more, warnings = backup_status.problems(parts[4], cluster.inventory.backup, down, datetime.now(UTC))
+        problems += more
     return ClusterStatus(
         cluster=cluster.inventory.cluster,
         checked_at=datetime.now(UTC),
@@ -132,7 +117,8 @@ def observe(cluster: Cluster) -> ClusterStatus:
         members=parts[2],
         proxies=parts[3],
         backup=parts[4],
-        problems=problems,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
     )
 
 
@@ -213,36 +199,6 @@ def _proxies(cluster: Cluster) -> tuple[ProxyRow, ...]:
     return tuple(rows)
 
 
-def _backup(cluster: Cluster) -> BackupRow | None:
-    if cluster.inventory.backup is None:
-        return None
-    hosts = list(cluster.addresses(Role.BACKUP))
-    # With S3 every PostgreSQL node sees the repository alike.
-    name, user = (hosts[0], "pgbackrest") if hosts else (cluster.inventory.bootstrap_host, "postgres")
-    try:
-        found = backup.info(cluster.machine(name), cluster.inventory.cluster, user=user)
-    except OperationError as exc:
-        return BackupRow(
-            where=name,
-            status="unknown",
-            newest=None,
-            newest_kind=None,
-            newest_at=None,
-            backups=0,
-            error=exc.message,
-        )
-    newest = found.newest
-    return BackupRow(
-        where=name,
-        status=found.status,
-        newest=newest.label if newest else None,
-        newest_kind=newest.kind if newest else None,
-        newest_at=newest.stopped if newest else None,
-        backups=len(found.backups),
-        error="" if found.status_code == 0 else found.status,
-    )
-
-
 def _problems(
     cluster: Cluster,
     view: patroni.Cluster,
@@ -251,7 +207,6 @@ def _problems(
     stores: tuple[EtcdRow, ...],
     members: tuple[MemberRow, ...],
     proxies: tuple[ProxyRow, ...],
-    backups: BackupRow | None,
 ) -> list[Problem]:
     found: list[Problem] = []
 
@@ -310,10 +265,4 @@ def _problems(
                 f"HAProxy sends writes to {names}, not to one leader",
                 "wait for its next checks; logs if it stays",
             )
-    if backups is not None and backups.error and backups.where not in down:
-        say(
-            backups.where,
-            f"backups: {backups.error}",
-            "pgha-orch deploy makes the stanza and the first backup",
-        )
     return found
