@@ -129,7 +129,8 @@ def _gate(cluster: Cluster, name: str, role: Role, current: Step) -> None:
 def _pending_restarts(cluster: Cluster, reporter: Reporter) -> None:
     """Restart PostgreSQL where a changed parameter asks for it: replicas first, then the leader."""
     rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
-    waiting = [m.name for m in rest.cluster().members if m.pending_restart]
+    # A member that has left the inventory is stopped soon: it needs no restart.
+    waiting = [m.name for m in rest.cluster().members if m.pending_restart and m.name in cluster.inventory.hosts]
     if not waiting:
         return
     leader = leader_name(cluster)

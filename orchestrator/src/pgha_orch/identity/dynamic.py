@@ -76,10 +76,11 @@ def _defaults(inventory: Inventory) -> dict[str, ParameterValue]:
         "log_lock_waits": "on",
         "max_connections": inventory.postgresql.max_connections,
         "max_prepared_transactions": 0,
-        "max_replication_slots": max(10, replicas + 4),
+        # Both need a restart to change: with room for 8 nodes, a new replica restarts nothing.
+        "max_replication_slots": max(20, replicas + 4),
         "max_slot_wal_keep_size": "8GB",
         # pg_basebackup takes two for every replica that is made.
-        "max_wal_senders": max(10, 2 * replicas + 4),
+        "max_wal_senders": max(20, 2 * replicas + 4),
         "max_worker_processes": 8,
         # No tcp_keepalives_*: over its Unix socket Patroni sees them as 0, takes that for a change at every start,
         # reloads and sleeps a second. The images' sysctls do the same for every connection.
