@@ -282,6 +282,14 @@ class _Store:
             ) from None
 
 
+def certificate_end(pem: bytes) -> dt.datetime | None:
+    """When the first certificate of a PEM file ends (UTC); None when there is none in it."""
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return None
+
+
 def _load_ec_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(data, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
-from pgha_orch.health import backup_status, etcd, haproxy, patroni
+from pgha_orch.health import backup_status, etcd, haproxy, patroni, unseen
 from pgha_orch.health.backup_status import BackupRow
 from pgha_orch.health.rows import Problem, Row
 from pgha_orch.inventory.model import Durability, Role
@@ -102,6 +102,7 @@ def observe(cluster: Cluster) -> ClusterStatus:
         backups.result(),
     )
     problems = _problems(cluster, view, rest_silent, *parts[:4])
+    problems += unseen.problems(cluster, view, rest_silent)
     warnings: list[Problem] = []
     if parts[4] is not None and cluster.inventory.backup is not None:
         down = {m.host for m in parts[0] if m.state is not MachineState.RUNNING}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import JsonValue
 
@@ -19,7 +20,6 @@ from pgha_orch.errors import OperationError
 from pgha_orch.health import patroni
 from pgha_orch.health.rows import Problem
 from pgha_orch.identity import dynamic_config
-from pgha_orch.identity.postgres import watchdog_required
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
 from pgha_orch.pki import RENEW_DAYS, certificate_end
@@ -38,14 +38,14 @@ def problems(cluster: Cluster, view: patroni.Cluster, rest_silent: Iterable[str]
     hosts = [n for n in cluster.inventory.hosts if cluster.machine(n).state() is MachineState.RUNNING]
     leader = view.leader.name if view.leader else None
     looks: list[Callable[[], list[Problem]]] = [
-        *(lambda n=n: silent_primary(cluster, n) for n in rest_silent if n in hosts),  # type: ignore[misc]
-        *(lambda n=n: certificates(cluster, n) for n in hosts),  # type: ignore[misc]
-        *(lambda n=n: clock(cluster.machine(n)) for n in hosts),  # type: ignore[misc]
+        *(partial(silent_primary, cluster, name) for name in rest_silent if name in hosts),
+        *(partial(certificates, cluster, name) for name in hosts),
+        *(partial(clock, cluster.machine(name)) for name in hosts),
     ]
     if leader is not None and leader not in rest_silent:
-        looks.append(lambda: timings(cluster, leader))
-        if watchdog_required(cluster.inventory) and leader in hosts:
-            looks.append(lambda: watchdog(cluster.machine(leader)))
+        looks.append(partial(timings, cluster, leader))
+        if cluster.inventory.watchdog_mode == "required" and leader in hosts:
+            looks.append(partial(watchdog, cluster.machine(leader)))
 
     def attempt(look: Callable[[], list[Problem]]) -> list[Problem]:
         try:
@@ -67,7 +67,9 @@ def silent_primary(cluster: Cluster, name: str) -> list[Problem]:
     rows = sql.query(target, "SELECT pg_is_in_recovery()", timeout_s=SQL_TIMEOUT_S)
     if rows[0][0]:
         return []
-    what = "PostgreSQL takes writes, but Patroni's REST API is silent: HAProxy gives it no client, and nobody fails over"
+    what = (
+        "PostgreSQL takes writes, but Patroni's REST API is silent: HAProxy gives it no client, and nobody fails over"
+    )
     then = (
         f"pgha-orch exec {cluster.path.name} {name} systemctl restart patroni.service; if it stays silent, see what"
         f" drops TCP port {patroni.REST_PORT}"
@@ -122,7 +124,11 @@ def ending(name: str, ends: Iterable[tuple[datetime, str]], now: datetime) -> li
         return []
     when = f"ended {-days:.0f} days ago" if days < 0 else f"ends in {days:.0f} days"
     what = f"certificate {path} {when}, on {end:%Y-%m-%d}"
-    then = "pgha-orch deploy renews it" if path != "tls/ca.crt" else "the CA ends: plan a new one with `pgha-orch deploy`"
+    then = "pgha-orch deploy renews it"
+    if path == "tls/ca.crt":
+        then = (
+            "with the machines down (pgha-orch destroy), move pki/ of the state directory away; deploy makes a new CA"
+        )
     return [Problem(where=name, what=what, next=then)]
 
 
@@ -136,7 +142,7 @@ def clock(machine: Machine) -> list[Problem]:
 
 
 def off(name: str, tracking: str) -> list[Problem]:
-    """From `chronyc -c tracking`: field 5 is the offset of the system clock in seconds, the last one the leap status."""
+    """From `chronyc -c tracking`: field 2 is the reference, field 5 the system clock's offset in seconds."""
     fields = tracking.strip().split(",")
     try:
         offset = abs(float(fields[4]))
@@ -146,5 +152,7 @@ def off(name: str, tracking: str) -> list[Problem]:
     if offset <= CLOCK_LIMIT_S:
         return []
     what = f"its clock is {offset:.2f} s off {fields[1] or 'its reference'}"
-    then = f"pgha-orch exec HOSTS_YML {name} chronyc sources -v; let chrony slew it, do not step a running leader's clock"
+    then = (
+        f"pgha-orch exec HOSTS_YML {name} chronyc sources -v; let chrony slew it, do not step a running leader's clock"
+    )
     return [Problem(where=name, what=what, next=then)]
