@@ -21,6 +21,7 @@ from pgha_orch.commands import (
     preflight,
     restore,
     status,
+    test,
 )
 from pgha_orch.commands.display import err
 from pgha_orch.errors import OrchError
@@ -62,6 +63,7 @@ for command in (
     inventory.render,
     inventory.schema,
     images.image,
+    test.test,
 ):
     cli.add_command(command)
 

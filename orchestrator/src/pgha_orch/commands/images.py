@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pgha_orch.commands.display import Progress, out
 from pgha_orch.commands.options import image_option, json_option
-from pgha_orch.image import Image, build_disks, build_images, list_images, prune
+from pgha_orch.image import Image, build_disks, build_images, build_with_nix, list_images, prune
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import images_in_use
 
@@ -33,9 +33,22 @@ def image() -> None:
     show_default=True,
     help="root: a directory, for nspawn. qcow2: a disk besides, with a kernel of its own, for VMs and bare metal.",
 )
-def build(roles: tuple[str, ...], image_dir: Path, refresh: bool, form: str) -> None:
+@click.option(
+    "--builder",
+    type=click.Choice(["debian", "nix"]),
+    default="debian",
+    show_default=True,
+    help="nix: from the flake of this checkout, for `image: {builder: nix}` in hosts.yml. Needs Nix.",
+)
+def build(roles: tuple[str, ...], image_dir: Path, refresh: bool, form: str, builder: str) -> None:
     """Build the images of ROLES (all four when none is named). What did not change comes from the cache."""
     wanted = tuple(Role(r) for r in roles) or tuple(Role)
+    if builder == "nix":
+        if refresh or form != "root":
+            raise click.UsageError("--builder nix: disks are `nix build .#pg-node`, newer packages `nix flake update`")
+        with Progress() as progress:
+            _show(build_with_nix(wanted, image_dir, progress))
+        return
     with Progress() as progress:
         built = build_images(wanted, image_dir, progress, refresh=refresh)
         disks = build_disks(built, image_dir, progress) if form == "qcow2" else {}
