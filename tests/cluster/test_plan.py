@@ -13,6 +13,7 @@ from lab import Lab
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.inventory.load import load
+from pgha_orch.inventory.model import PRESETS, Preset
 from pgha_orch.state import StateDir
 
 pytestmark = pytest.mark.timeout(500)
@@ -44,7 +45,7 @@ def test_what_reloads_is_named_and_only_reloads(shared: Lab) -> None:
     started = shared.since("haproxy.service", "haproxy") | shared.since("etcd.service", "etcd")
     postgresql = dict(shared.spec["postgresql"])  # type: ignore[call-overload]
     postgresql |= {"parameters": {"work_mem": "7MB"}, "hba": ["hostssl app app 10.83.0.99/32 reject"]}
-    timings = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5, "check": {"inter_ms": 900, "fall": 4}}
+    timings = PRESETS[Preset.FAST].model_dump() | {"check": {"inter_ms": 900, "fall": 4}}
     change = {"postgresql": postgresql, "failover": timings, "clients": ["10.83.0.64/26", "10.83.0.192/27"]}
 
     with shared.changed(**change):

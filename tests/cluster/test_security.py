@@ -192,7 +192,7 @@ def test_patroni_s_rest_api_is_read_by_anyone_and_written_by_certificates_only(
     assert b"200" not in plaintext(base.removeprefix("https://").partition(":")[0], 8008)
     assert "evil" not in shared.exec(leader, "patronictl", "show-config").out
     # And with a certificate it is done: what refused the others was not the request.
-    assert ask(shared, f"{base}/config", pair=operator(shared), method="PATCH", data=b'{"loop_wait": 5}') == 200
+    assert ask(shared, f"{base}/config", pair=operator(shared), method="PATCH", data=b'{"check_timeline": true}') == 200
 
 
 @pytest.mark.parametrize("port", [5000, 5001])
