@@ -109,7 +109,7 @@ class Lab:
         return {name: str(host["address"]) for name, host in self.hosts.items() if host["role"] == role}
 
     def argv(self, command: str, *arguments: str) -> list[str]:
-        return [ORCH, command, str(self.inventory), *arguments]
+        return [ORCH, *command.split(), str(self.inventory), *arguments]
 
     def run(
         self, command: str, *arguments: str, code: int | None = 0, timeout_s: float = 60, input: str | None = None
