@@ -29,9 +29,10 @@ Kind = Literal["power", "freeze", "cut", "stopped-process", "masked", "clock", "
 class Fault(BaseModel):
     """One thing that is broken on purpose. `args` are the kind's own.
 
-    power: off; build_id of the image to boot again. freeze: all of the machine. cut: peers (hosts, or "host" for this one), direction, port.
-    stopped-process: pid inside. masked: unit. clock: step_s, forward or back. setting: key, value and value before
-    of Patroni's dynamic configuration. wal-disk: pg_wal on a file system with little room.
+    power: off; build_id of the image to boot again. freeze: all of the machine. cut: peers (hosts, or "host" for
+    this one), direction, port. stopped-process: pid inside. masked: unit. clock: step_s, forward or back.
+    setting: key, value and value before of Patroni's dynamic configuration. wal-disk: pg_wal on a file system with
+    little room.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -193,7 +194,7 @@ def longest_gap(acked: Sequence[Attempt], *, since_s: float, until_s: float) -> 
     """The longest time between acknowledgements that reaches into [since_s, until_s]."""
     marks = [a.ended_s for a in acked if a.ended_s is not None and a.ended_s <= until_s]
     edges = [since_s, *marks, until_s] if not marks or marks[0] > since_s else [*marks, until_s]
-    gaps = [Gap(a, b) for a, b in zip(edges, edges[1:], strict=False) if b >= since_s]
+    gaps = [Gap(a, b) for a, b in itertools.pairwise(edges) if b >= since_s]
     return max(gaps, key=lambda g: g.seconds, default=Gap(since_s, until_s))
 
 
@@ -204,7 +205,7 @@ def recovery_time(acked: Sequence[Attempt], *, since_s: float) -> float | None:
     """
     found = [
         (b.ended_s or 0.0) - (a.ended_s or 0.0)
-        for a, b in zip(acked, acked[1:], strict=False)
+        for a, b in itertools.pairwise(acked)
         if (b.ended_s or 0.0) >= since_s and a.timeline is not None and b.timeline is not None
         if b.timeline > a.timeline
     ]

@@ -1,8 +1,35 @@
-"""placeholder"""
+"""The HTML report: one file with everything in it, no script and no network."""
+
+from __future__ import annotations
 
 from pathlib import Path
+
+import jinja2
+
+from pgha_orch.drills.plot import timeline_svg
 from pgha_orch.drills.results import DrillResult
+from pgha_orch.errors import UsageError
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("pgha_orch.drills", "templates"),
+    undefined=jinja2.StrictUndefined,
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def write(result: DrillResult, file: Path) -> None:
-    file.write_text(result.model_dump_json())
+    """Write the report. Raises UsageError when the file cannot be written."""
+    plots = {
+        (scenario.number, run.repeat): timeline_svg(run.trace, f"{scenario.number}-{run.repeat}")
+        for scenario in result.scenarios
+        for run in scenario.runs
+        if run.trace is not None
+    }
+    text = _ENVIRONMENT.get_template("report.html.j2").render(result=result, plots=plots)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    except OSError as exc:
+        raise UsageError(f"{file}: {exc.strerror}", hint="choose another place with --report") from exc
