@@ -40,5 +40,11 @@ test: lint ## everything
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest orchestrator/tests tests
 
+drill-repository: setup ## the backup repository down for five minutes under load
+	PGHA_REPO_DOWN_S=300 $(VENV)/bin/python -m pytest tests/cluster/test_backup.py -k repository_is_down
+
+bench-backup: setup ## backup, restore and proof of more than 1 GB, next to pg_basebackup
+	$(VENV)/bin/python -m tests.bench.backup
+
 bench: setup
 	$(VENV)/bin/python -m tests.bench

@@ -68,8 +68,8 @@ def route(
     paths = _newest_first(cluster, repository.archive_id or "", line, lines)
     end = end or _end_of_archive(cluster, paths)
     target = _locate(cluster, target, paths)
-    backup = _choose(repository, lines, line, target, chosen)
-    _refuse_beyond(target, end)
+    backup = choose(repository, lines, line, target, chosen)
+    refuse_beyond(target, end)
     return Route(target, backup, line, end)
 
 
@@ -86,7 +86,7 @@ def labelled(repository: Repository, label: str) -> BackupSet:
     return found
 
 
-def _choose(repository: Repository, lines: Timelines, line: int, target: Target, chosen: BackupSet | None) -> BackupSet:
+def choose(repository: Repository, lines: Timelines, line: int, target: Target, chosen: BackupSet | None) -> BackupSet:
     """The newest backup that ends before the target and leads onto the timeline; or the one asked for, if it does."""
     candidates = [chosen] if chosen is not None else list(reversed(repository.backups))
     reaching = [b for b in candidates if lines.reaches(b, line)]
@@ -117,7 +117,8 @@ def _is_before(backup: BackupSet, target: Target) -> bool:
     return target.lsn is None or lsn_bytes(backup.lsn_stop) <= target.lsn
 
 
-def _refuse_beyond(target: Target, end: End) -> None:
+def refuse_beyond(target: Target, end: End) -> None:
+    """Raise UsageError for a target that the archived WAL does not get to."""
     if target.at is not None and (end.at is None or target.at > end.at):
         at = f"{end.at.isoformat(sep=' ')}" if end.at is not None else "unknown: no commit was found"
         raise UsageError(
