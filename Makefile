@@ -5,7 +5,7 @@ VENV := .venv
 ORCH := $(VENV)/bin/pgha-orch
 LAB := examples/lab.yml
 
-.PHONY: setup lab lab-down lab-purge test test-unit test-cluster lint bench clean
+.PHONY: drill drill-all setup lab lab-down lab-purge test test-unit test-cluster lint bench clean
 setup: $(VENV)/.installed
 
 # Debian's packages that pgha-orch and the tests start; the list is one word a line.
@@ -48,3 +48,10 @@ bench-backup: setup ## backup, restore and proof of more than 1 GB, next to pg_b
 
 bench: setup
 	$(VENV)/bin/python -m tests.bench
+
+drill: lab ## the short set of drills on the lab; the report is drill.html
+	$(ORCH) drill $(LAB) 1 2 6 10 17 --report drill.html
+
+REPEAT := 5
+drill-all: lab ## every drill, REPEAT times each (about three hours with 5)
+	$(ORCH) drill $(LAB) all --repeat $(REPEAT) --report drill.html
