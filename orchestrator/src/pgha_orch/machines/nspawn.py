@@ -120,7 +120,7 @@ class NspawnMachine:
         )
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         while self._leader() is None:
-            if time.monotonic() > deadline or (pid_file.exists() and self._supervisor() is None):
+            if time.monotonic() > deadline or self._has_ended():
                 raise OperationError(
                     f"{self.name}: systemd-nspawn did not start it: {self._console_tail()}",
                     hint=f"read {self.console}",
@@ -252,6 +252,16 @@ class NspawnMachine:
             return None
         mine = f"--load-credential=pgha.identity:{self._identity_file}".encode()
         return pid if mine in argv and _alive(pid) else None
+
+    def _has_ended(self) -> bool:
+        """Whether the process that the pid file names is gone.
+
+        `_supervisor` cannot tell while it starts: in the middle of an exec a process has no command line.
+        """
+        try:
+            return not _alive(int((self.directory / "pid").read_text()))
+        except (OSError, ValueError):
+            return False
 
     def _leader(self) -> int | None:
         """Process id, on this host, of the machine's PID 1."""
