@@ -41,8 +41,9 @@ class Accelerator(BaseModel):
     def arguments(self) -> list[str]:
         if self.name == "kvm":
             return ["-accel", "kvm", "-cpu", "host"]
-        # The translation cache counts as memory of this host; 64 MiB hold a machine of ours.
-        return ["-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max"]
+        # Without AVX, which libraries would use and TCG can only call helpers for; the translation cache is memory of
+        # this host, and one that overflows is translated anew.
+        return ["-accel", "tcg,thread=multi,tb-size=192", "-cpu", "Westmere,+rdrand"]
 
 
 def find(kernel: Kernel) -> Accelerator:
