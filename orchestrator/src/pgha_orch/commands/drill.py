@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pgha_orch.commands.drill_display import LiveLine, show_result
 from pgha_orch.commands.display import err
+from pgha_orch.commands.drill_display import LiveLine, show_result
 from pgha_orch.commands.options import image_option, inventory_argument, json_option, open_cluster, state_option
 from pgha_orch.drills import report, run
 from pgha_orch.drills.clients import Pace
@@ -78,8 +78,13 @@ def drill(
             hint=run.FORBIDDEN_HINT,
         )
     signal.signal(signal.SIGTERM, _interrupt)
-    with LiveLine() as live:
-        result = run.drill(cluster, images, wanted, live, repeat=repeat, pace=Pace(rate, clients))
+    try:
+        with LiveLine() as live:
+            result = run.drill(cluster, images, wanted, live, repeat=repeat, pace=Pace(rate, clients))
+    finally:
+        left = Injector(cluster, images).in_place()
+        if left:
+            err.print(f"[red]still broken:[/] {', '.join(map(str, left))}; next: pgha-orch drill --heal {hosts_yml}")
     if report_file is not None:
         report.write(result, report_file)
         err.print(f"report: {report_file}")

@@ -68,12 +68,18 @@ class LiveLine(AbstractContextManager["LiveLine"]):
     def skipped(self, scenario: Scenario, reason: str) -> None:
         err.print(f"-- {scenario.number} {scenario.name}: skipped: {escape(reason)}")
 
+    def failed(self, scenario: Scenario, why: str) -> None:
+        err.print(f"[red]failed[/] {scenario.number} {scenario.name}: {escape(why)}")
+
     def healed(self, what: str) -> None:
         err.print(f"healed {escape(what)}")
 
+    def unhealthy(self, what: str) -> None:
+        err.print(f"[red]not healthy:[/] {escape(what)}")
+
 
 def show_result(result: DrillResult) -> None:
-    """The table, and what is not healthy."""
+    """The table, and every expectation that was not met."""
     table = Table(
         title=f"Drill of {result.cluster}: {result.rate:g} writes/s, {result.clients} clients, {result.seconds:.0f} s",
         title_justify="left",
@@ -84,11 +90,11 @@ def show_result(result: DrillResult) -> None:
         table.add_row(*_cells(one))
     out.print(table)
     for one in result.scenarios:
+        if one.failed:
+            out.print(f"[red]failed:[/] {one.number} {one.name}: {escape(one.failed)}")
         for run in one.runs:
             for line in run.broken:
                 out.print(f"[red]not met:[/] {one.number} {one.name} run {run.repeat}: {escape(line)}")
-    for problem in result.problems_after:
-        out.print(f"[red]not healthy:[/] {escape(problem)}")
 
 
 def _cells(one: ScenarioResult) -> tuple[str, ...]:

@@ -72,18 +72,19 @@ class RunResult(_Row):
 
 
 class ScenarioResult(_Row):
-    """All runs of one scenario; `skipped` says why there are none."""
+    """All runs of one scenario; `skipped` says why there are none, `failed` why there are not as many as asked for."""
 
     number: str
     name: str
     title: str
     expected: str
     skipped: str = ""
+    failed: str = ""
     runs: tuple[RunResult, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return all(run.ok for run in self.runs)
+        return not self.failed and all(run.ok for run in self.runs)
 
     @property
     def lost(self) -> int:

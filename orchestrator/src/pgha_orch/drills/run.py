@@ -42,7 +42,11 @@ class Watcher(Protocol):
 
     def skipped(self, scenario: Scenario, reason: str) -> None: ...
 
+    def failed(self, scenario: Scenario, why: str) -> None: ...
+
     def healed(self, what: str) -> None: ...
+
+    def unhealthy(self, what: str) -> None: ...
 
 
 def assert_ready(cluster: Cluster) -> None:
@@ -82,12 +86,17 @@ def drill(
         try:
             for scenario in scenarios:
                 results.append(_scenario(cluster, injector, scenario, watcher, repeat=repeat, pace=pace))
+                if results[-1].failed and _settle(cluster):
+                    break  # what is left would only say the same
         finally:
+            # However it ends: heal, wait until it is healthy again, and say what is not.
             for fault in injector.heal_all():
                 watcher.healed(str(fault))
-        problems = _settle(cluster)
-        if not problems:
-            clients.clean(cluster)
+            problems = _settle(cluster)
+            for problem in problems:
+                watcher.unhealthy(problem)
+            if not problems:
+                clients.clean(cluster)
     return DrillResult(
         cluster=cluster.inventory.cluster,
         started_at=started,
@@ -104,20 +113,21 @@ def drill(
 def _scenario(
     cluster: Cluster, injector: Injector, scenario: Scenario, watcher: Watcher, *, repeat: int, pace: Pace
 ) -> ScenarioResult:
-    reason = skip_reason(cluster, scenario)
+    reason, failed = skip_reason(cluster, scenario), ""
     runs: list[RunResult] = []
     if reason:
         watcher.skipped(scenario, reason)
     else:
         for number in range(1, repeat + 1):
-            problems = _settle(cluster)
-            if problems:
-                raise OperationError(
-                    f"drill {scenario.number} {scenario.name}: the cluster did not become healthy again: {problems[0]}",
-                    hint=f"pgha-orch status {cluster.path}",
-                )
             watcher.run_started(scenario, number, repeat)
-            result = _Run(cluster, injector, scenario, watcher, number, pace).result()
+            try:
+                if problems := _settle(cluster):
+                    raise OperationError(f"the cluster did not become healthy: {problems[0]}")
+                result = _Run(cluster, injector, scenario, watcher, number, pace).result()
+            except OperationError as exc:
+                failed = f"run {number}: {exc.message}"
+                watcher.failed(scenario, failed)
+                break
             runs.append(result)
             watcher.run_ended(scenario, result)
     return ScenarioResult(
@@ -126,6 +136,7 @@ def _scenario(
         title=scenario.title,
         expected=expected(scenario.expect),
         skipped=reason,
+        failed=failed,
         runs=tuple(runs),
     )
 
