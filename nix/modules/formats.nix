@@ -27,6 +27,12 @@ in
   }
   // lib.genAttrs stock (_: {
     disabledModules = [ ./appliance.nix ];
+    # Some bring the sshd, the name and the addresses that their cloud expects: the identity's are the ones.
+    networking = {
+      hostName = lib.mkForce "";
+      interfaces = lib.mkForce { };
+    };
+    services.openssh.enable = lib.mkForce false;
     users.allowNoPasswordLogin = true;
     system.stateVersion = lib.trivial.release;
   });

@@ -1,4 +1,4 @@
-"""A Nix to evaluate with: the machine's own, or the one in the chroot of tools/nixos-on-debian; skipped without.
+"""A Nix to evaluate with: the machine's own, or that in the chroot of tools/nixos-on-debian; skipped without.
 
 PGHA_NIXPKGS and PGHA_NIXOS_GENERATORS name the trees that take the flake inputs' places.
 """
@@ -29,9 +29,7 @@ def nix(nixpkgs_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         return
     chroot = Path(os.environ.get("NOD", CACHE / "nod"))
     if os.geteuid() != 0 or not (chroot / "base/usr/bin/nix-instantiate").exists():
-        pytest.skip(
-            f"no Nix: neither nix-instantiate nor its chroot {chroot} (tools/nixos-on-debian) as root"
-        )
+        pytest.skip(f"no Nix: neither nix-instantiate nor its chroot {chroot} (tools/nixos-on-debian) as root")
     # The chroot has its nixpkgs mounted on /nixpkgs; the rest is copied in.
     source, inside = chroot / "base/w/src/pgha-tests", "/w/src/pgha-tests"
     shutil.rmtree(source, ignore_errors=True)

@@ -20,9 +20,7 @@ SOURCES = (
     "orchestrator/tests", "tests/nixos",
 )  # fmt: skip
 IMAGES = tuple(sorted(path.stem for path in (REPO / "images").glob("*.nix")))
-SCENARIOS = tuple(
-    sorted(path.stem for path in (REPO / "tests/nixos").glob("*.nix") if path.stem != "default")
-)
+SCENARIOS = tuple(sorted(path.stem for path in (REPO / "tests/nixos").glob("*.nix") if path.stem != "default"))
 # A cold evaluation of a scenario's nine machines, on a busy machine.
 TIMEOUT_S = 600
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from pathlib import Path
 
 import pytest
@@ -25,12 +25,12 @@ def test_every_package_evaluates_to_a_derivation(nix: Nix, system: str) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_evaluates_within_its_budget(
-    nix: Nix, image: str, record_property: pytest.RecordProperty
-) -> None:
-    started = time.monotonic()
+def test_an_image_evaluates_within_its_budget(nix: Nix, image: str, record_property: pytest.RecordProperty) -> None:
+    # Processor time: a wall clock would measure what else this machine does.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     derivation = nix.instantiate(f"flake.packages.x86_64-linux.{image}")
-    took = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     derivations = [path for path in nix.closure(derivation) if path.suffix == ".drv"]
     record_property("seconds", round(took, 1))
     record_property("derivations", len(derivations))
@@ -56,8 +56,7 @@ def test_a_configuration_makes_an_image_of_any_format(nix: Nix, form: str) -> No
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("system", "scenario"),
-    [("x86_64-linux", name) for name in SCENARIOS]
-    + [("aarch64-linux", name) for name in SCENARIOS_ELSEWHERE],
+    [("x86_64-linux", name) for name in SCENARIOS] + [("aarch64-linux", name) for name in SCENARIOS_ELSEWHERE],
 )
 def test_a_scenario_evaluates_to_a_test(nix: Nix, system: str, scenario: str) -> None:
     assert nix.eval(f"flake.checks.{system}.scenario-{scenario}.drvPath").endswith(".drv")
@@ -65,7 +64,9 @@ def test_a_scenario_evaluates_to_a_test(nix: Nix, system: str, scenario: str) ->
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_rest_of_the_flake_evaluates(nix: Nix, system: str) -> None:
+def test_the_rest_of_the_flake_evaluates(nix: Nix, nixpkgs_tree: Path, system: str) -> None:
+    if not (nixpkgs_tree / "pkgs/development/haskell-modules/hackage-packages.nix").exists():
+        pytest.skip("this nixpkgs tree lacks hackage-packages.nix, which nixfmt is built from")
     paths = nix.eval(
         f"[ flake.devShells.{system}.default.drvPath flake.formatter.{system}.drvPath ]"
         f" ++ map (name: flake.checks.{system}.${{name}}.drvPath)"

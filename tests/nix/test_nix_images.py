@@ -20,9 +20,7 @@ def image(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def facts(nix: Nix, image: str) -> dict[str, Any]:
-    found: dict[str, Any] = nix.eval(
-        f'import {nix.source}/tests/nix/facts.nix {{ inherit flake; image = "{image}"; }}'
-    )
+    found: dict[str, Any] = nix.eval(f'import {nix.source}/tests/nix/facts.nix {{ inherit flake; image = "{image}"; }}')
     return found
 
 

@@ -71,10 +71,7 @@ def test_both_builders_install_the_same_units(facts: dict[str, Any], tmp_path: P
     text = (REPO / "images/debian/values").read_text()
     debian = dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
     # `out` is known in the build only.
-    nix = {
-        name: re.sub(r"^/[0-9a-z]{52}/", "/nix/store/out/", value)
-        for name, value in facts["placeholders"].items()
-    }
+    nix = {name: re.sub(r"^/[0-9a-z]{52}/", "/nix/store/out/", value) for name, value in facts["placeholders"].items()}
     theirs, ours = _install(role, tmp_path / "debian", debian), _install(role, tmp_path / "nix", nix)
     assert theirs.keys() == ours.keys()
     assert _graph(theirs) == _graph(ours)
@@ -82,11 +79,7 @@ def test_both_builders_install_the_same_units(facts: dict[str, Any], tmp_path: P
 
 
 def test_nixos_overrides_no_unit_of_the_payload_but_for_a_reason(facts: dict[str, Any]) -> None:
-    units = {
-        path.stem
-        for tree in ("all", facts["role"])
-        for path in (REPO / "images/node" / tree).rglob("*.service")
-    }
+    units = {path.stem for tree in ("all", facts["role"]) for path in (REPO / "images/node" / tree).rglob("*.service")}
     assert units & set(facts["services"]) <= ALLOWED_SERVICES
     assert set(facts["dropIns"]) <= ALLOWED_DROP_INS
 

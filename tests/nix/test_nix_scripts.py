@@ -25,9 +25,7 @@ def script(
         " containers = builtins.attrNames test.containers; }"
     )
     hints = [f"{re.sub('[^A-z0-9_]', '_', name)} = create_fake_qemu_machine()" for name in found["vms"]]
-    hints += [
-        f"{re.sub('[^A-z0-9_]', '_', name)} = create_fake_nspawn_machine()" for name in found["containers"]
-    ]
+    hints += [f"{re.sub('[^A-z0-9_]', '_', name)} = create_fake_nspawn_machine()" for name in found["containers"]]
     path = tmp_path_factory.mktemp("scripts") / f"{request.param.replace('-', '_')}.py"
     prepend = (nixpkgs_tree / "nixos/lib/test-script-prepend.py").read_text()
     path.write_text("\n".join([prepend, *hints, found["script"]]))

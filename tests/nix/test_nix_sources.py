@@ -85,9 +85,7 @@ def test_every_argument_and_binding_is_used(path: Path) -> None:
         if node.type == "function_expression" and (body := node.child_by_field_name("body")):
             formals = next((child for child in node.children if child.type == "formals"), None)
             names = (
-                [_text(f.named_children[0]) for f in formals.named_children if f.type == "formal"]
-                if formals
-                else []
+                [_text(f.named_children[0]) for f in formals.named_children if f.type == "formal"] if formals else []
             )
             defaults = _uses(formals) if formals else set()
             unused += [name for name in names if name not in _uses(body) | defaults]
