@@ -5,7 +5,7 @@ VENV := .venv
 ORCH := $(VENV)/bin/pgha-orch
 LAB := examples/lab.yml
 
-.PHONY: drill drill-all setup lab lab-down lab-purge test test-unit test-cluster lint bench clean
+.PHONY: drill drill-all setup lab lab-down lab-purge test test-unit test-cluster test-vm lint bench clean
 setup: $(VENV)/.installed
 
 # Debian's packages that pgha-orch and the tests start; the list is one word a line.
@@ -35,6 +35,11 @@ test-unit: setup ## what boots no machine
 test-cluster: setup ## what boots machines
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest tests
+
+VM_PACKAGES := dosfstools fdisk mtools qemu-system-x86 qemu-utils squashfs-tools
+test-vm: setup ## eight QEMU machines: watchdog, drills 8 and 10, a power cut of all; a quarter of an hour without KVM
+	apt-get install -y --no-install-recommends $(VM_PACKAGES)
+	PGHA_TEST_VM=1 $(VENV)/bin/python -m pytest tests/cluster/test_vm.py --durations=0
 
 test: lint ## everything
 	$(ORCH) image build
