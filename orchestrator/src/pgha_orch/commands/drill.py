@@ -10,7 +10,7 @@ import click
 from pgha_orch.commands.display import err
 from pgha_orch.commands.drill_display import LiveLine, show_result
 from pgha_orch.commands.options import image_option, inventory_argument, json_option, open_cluster, state_option
-from pgha_orch.drills import report, run
+from pgha_orch.drills import run
 from pgha_orch.drills.clients import Pace
 from pgha_orch.drills.faults import Injector
 from pgha_orch.drills.scenario import discover, select
@@ -77,6 +77,8 @@ def drill(
             f'{hosts_yml}: drills: "{cluster.inventory.drills}": this cluster may not be broken on purpose',
             hint=run.FORBIDDEN_HINT,
         )
+    if report_file is not None:
+        writable(report_file)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with LiveLine() as live:
@@ -86,6 +88,10 @@ def drill(
         if left:
             err.print(f"[red]still broken:[/] {', '.join(map(str, left))}; next: pgha-orch drill --heal {hosts_yml}")
     if report_file is not None:
+        from pgha_orch.drills import (
+            report,  # matplotlib takes half a second to load, which other commands need not wait
+        )
+
         report.write(result, report_file)
         err.print(f"report: {report_file}")
     if as_json:
@@ -94,6 +100,15 @@ def drill(
         show_result(result)
     if not result.ok:
         raise click.exceptions.Exit(1)
+
+
+def writable(file: Path) -> None:
+    """Find out before hours of drilling, not after; UsageError when the file cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as exc:
+        raise UsageError(f"{file}: {exc.strerror}", hint="choose another place with --report") from exc
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

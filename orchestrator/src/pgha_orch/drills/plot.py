@@ -13,20 +13,21 @@ from matplotlib.figure import Figure
 from pgha_orch.drills.results import Trace
 
 STEP_S = 0.25
+TICK_S = 0.1  # errors closer than this are one tick
 WIDTH_IN, HEIGHT_IN = 10.0, 2.6
-# Okabe and Ito's colours, which colour-blind readers tell apart; by node, in order of appearance by name.
+# Okabe and Ito's colours, which colour-blind readers tell apart; by node.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 ERROR = "#B00020"
 
 
-def timeline_svg(trace: Trace, key: str) -> str:
-    """An <svg> element to put into a page. `key` keeps its ids apart from those of other plots."""
+def timeline_svg(trace: Trace, nodes: Sequence[str], key: str) -> str:
+    """An <svg> element to put into a page. `nodes` fixes each one's colour, `key` keeps ids apart in the page."""
     with matplotlib.rc_context(
         {"svg.hashsalt": key, "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}
     ):
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
         writes, errors = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        _writes(writes, trace)
+        _writes(writes, trace, nodes)
         _errors(errors, trace)
         for axes in (writes, errors):
             axes.set_xlim(_begin(trace), trace.end_s)
@@ -41,32 +42,27 @@ def _begin(trace: Trace) -> float:
     return min((at for at, _ in trace.acked), default=-2.0)
 
 
-def _writes(axes: Axes, trace: Trace) -> None:
+def _writes(axes: Axes, trace: Trace, nodes: Sequence[str]) -> None:
     """Acknowledged writes per second, stacked by the node that acknowledged."""
     edges = _edges(trace)
     base = [0.0] * (len(edges) - 1)
-    for colour, node in zip(COLOURS, sorted({node for _, node in trace.acked}), strict=False):
+    for number, node in enumerate(nodes):
         counts = _counts([at for at, by in trace.acked if by == node], edges)
         rates = [count / STEP_S for count in counts]
         top = [low + rate for low, rate in zip(base, rates, strict=True)]
-        axes.stairs(top, edges, baseline=base, fill=True, color=colour, label=node)
+        axes.stairs(top, edges, baseline=base, fill=True, color=COLOURS[number % len(COLOURS)], label=node)
         base = top
     axes.set_ylabel("writes/s")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right", ncols=3, frameon=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def _errors(axes: Axes, trace: Trace) -> None:
     """Errors as ticks, a row a SQLSTATE."""
     states = sorted({state for _, state in trace.errors})
     for row, state in enumerate(states):
-        axes.plot(
-            [at for at, s in trace.errors if s == state],
-            [row] * sum(1 for _, s in trace.errors if s == state),
-            linestyle="none",
-            marker="|",
-            color=ERROR,
-        )
+        at = sorted({round(at / TICK_S) * TICK_S for at, s in trace.errors if s == state})
+        axes.plot(at, [row] * len(at), linestyle="none", marker="|", color=ERROR)
     axes.set_yticks(range(len(states)), states)
     axes.set_ylim(-0.6, max(0.6, len(states) - 0.4))
     axes.set_xlabel("seconds after the fault" + ("" if states else " (no errors)"))

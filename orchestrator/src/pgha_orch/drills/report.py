@@ -21,8 +21,10 @@ _ENVIRONMENT = jinja2.Environment(
 
 def write(result: DrillResult, file: Path) -> None:
     """Write the report. Raises UsageError when the file cannot be written."""
+    runs = [run for scenario in result.scenarios for run in scenario.runs]
+    nodes = sorted({node for run in runs if run.trace for _, node in run.trace.acked})
     plots = {
-        (scenario.number, run.repeat): timeline_svg(run.trace, f"{scenario.number}-{run.repeat}")
+        (scenario.number, run.repeat): timeline_svg(run.trace, nodes, f"{scenario.number}-{run.repeat}")
         for scenario in result.scenarios
         for run in scenario.runs
         if run.trace is not None
