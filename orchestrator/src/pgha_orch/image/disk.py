@@ -6,6 +6,7 @@ of a role. It boots by UEFI, or with the kernel and initrd given directly (`-ker
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -47,7 +48,8 @@ class Disk:
 def find(image: Image, image_dir: Path) -> Disk:
     """The image's disk with today's kernel; it need not be built yet."""
     own = kernel.find(image_dir)
-    return Disk(image.directory / f"disk-{own.key}.qcow2", own)
+    layout = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    return Disk(image.directory / f"disk-{own.key}-{layout}.qcow2", own)
 
 
 def build(images: Sequence[Image], image_dir: Path, reporter: Reporter) -> Mapping[str, Disk]:
