@@ -112,7 +112,7 @@ class Lab:
         return [ORCH, *command.split(), str(self.inventory), *arguments]
 
     def run(
-        self, command: str, *arguments: str, code: int | None = 0, timeout_s: float = 60, input: str | None = None
+        self, command: str, *arguments: str, code: int | None = 0, timeout_s: float = 180, input: str | None = None
     ) -> Done:
         """Run `pgha-orch COMMAND hosts.yml ...`; assert its exit code unless it is None."""
         done = subprocess.run(
@@ -150,7 +150,7 @@ class Lab:
         if self.state.exists():
             self.run("destroy", "--yes", "--data", timeout_s=180)
 
-    def exec(self, host: str, *argv: str, code: int | None = 0, timeout_s: float = 60) -> Done:
+    def exec(self, host: str, *argv: str, code: int | None = 0, timeout_s: float = 180) -> Done:
         return self.run("exec", host, *argv, code=code, timeout_s=timeout_s)
 
     def status(self, code: int | None = None) -> dict[str, object]:
