@@ -35,7 +35,7 @@ class Nix:
     nixpkgs: str
     generators: str
 
-    def eval(self, expression: str) -> Any:
+    def eval(self, expression: str) -> Any:  # noqa: ANN401  # whatever JSON the expression gives
         """The value of an expression in which `flake` is the flake."""
         return json.loads(
             self._run("nix-instantiate", "--eval", "--strict", "--json", "--expr", self._with(expression))
