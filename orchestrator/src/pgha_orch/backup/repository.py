@@ -26,10 +26,11 @@ _BAD = re.compile(r"(missing|checksum invalid|size invalid|other): ([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that `check` found wrong, in words."""
+    """Something that `check` found wrong, in words, and the next step."""
 
     where: str
     what: str
+    next: str = "pgha-orch backup run --type full, then look at the disk below the repository"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def check(cluster: Cluster, reporter: Reporter, *, verify: bool = True) -> Check
             stage.command(cluster, "--log-level-console=error", "check", timeout_s=CHECK_TIMEOUT_S)
             current.note = "a new segment arrived"
         except OperationError as exc:
-            findings.append(Finding("archive", exc.message))
+            findings.append(Finding("archive", exc.message, exc.hint or "pgha-orch status"))
             current.note = exc.message
     seconds = (datetime.now(UTC) - begun).total_seconds()
     report = ""

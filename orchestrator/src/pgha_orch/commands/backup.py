@@ -96,7 +96,7 @@ def check(hosts_yml: Path, state_dir: Path | None, as_json: bool, verify: bool) 
     if as_json:
         click.echo(json.dumps(asdict(seen), indent=2))
     for finding in () if as_json else seen.findings:
-        out.print(f"[red]problem:[/] {escape(finding.what)}; next: take a full backup, then look at the disk below it")
+        out.print(f"[red]problem:[/] {escape(finding.what)}; next: {escape(finding.next)}")
     if seen.findings:
         raise click.exceptions.Exit(1)
 

@@ -120,7 +120,7 @@ def problems(row: BackupRow, settings: Backup, down: set[str], now: datetime) ->
     if row.proven_at is not None and now - row.proven_at > limit:
         what = f"the last proven restore is {_age(now - row.proven_at)} old (alarm: {settings.alarm.proof_days} days)"
         say(warn, row.where, what, "pgha-orch backup prove")
-    elif row.proven_at is None and row.newest_at is not None:
+    elif row.proven_at is None and row.newest_at is not None and row.where not in down:
         say(warn, row.where, "no restore was ever proven", "pgha-orch backup prove; backup.prove.schedule repeats it")
     return bad, warn
 
@@ -177,17 +177,24 @@ def _archive(cluster: Cluster, settings: Backup) -> ArchiveRow | None:
         machine = cluster.machine(leader.name)
         asked = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-F", " ", "-d", "postgres", "-c", _ARCHIVER]
         row = machine.exec(asked, timeout_s=SQL_TIMEOUT_S).stdout.split()
-        dropped = machine.exec(["sh", "-c", _DROPPED], timeout_s=SQL_TIMEOUT_S).stdout.split()
+        dropped = max((_dropped(cluster.machine(name)) for name in cluster.addresses(Role.POSTGRES)), default="")
         return ArchiveRow(
             leader=leader.name,
             failing=row[2] == "t",
             waiting_bytes=int(row[0]) * SEGMENT_BYTES,
             bound_bytes=settings.wal_queue_mib * 2**20,
             last_archived_at=datetime.fromtimestamp(int(row[1]), UTC) if int(row[1]) else None,
-            dropped_at=datetime.fromisoformat(" ".join(dropped[:2])).replace(tzinfo=UTC) if dropped else None,
+            dropped_at=datetime.fromisoformat(dropped).replace(tzinfo=UTC) if dropped else None,
         )
     except (OperationError, ValueError, IndexError):
         return None
+
+
+def _dropped(machine: Machine) -> str:
+    """When this machine, as the leader, last gave WAL up, in pgBackRest's own words; "" for never."""
+    if machine.state() is not MachineState.RUNNING:
+        return ""
+    return " ".join(machine.exec(["sh", "-c", _DROPPED], timeout_s=SQL_TIMEOUT_S).stdout.split()[:2])
 
 
 def _age(delta: timedelta) -> str:
