@@ -10,7 +10,6 @@ pkgs.mkShellNoCC {
       python:
       orch.dependencies
       ++ [
-        python.import-linter
         python.mypy
         python.pytest
         python.pytest-timeout
