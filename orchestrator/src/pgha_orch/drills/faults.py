@@ -6,6 +6,7 @@ be healed after it was killed itself: `pgha-orch drill --heal`. Healing is safe 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,7 @@ from pgha_orch.machines.faults import Direction
 
 JOURNAL = "drill-faults.json"
 UNIT_TIMEOUT_S = 60.0
+SETTING_DEADLINE_S = 60.0
 Kind = Literal["power", "freeze", "cut", "stopped-process", "masked", "clock", "setting", "wal-disk"]
 
 
@@ -149,7 +151,15 @@ def _setting(injector: Injector, fault: Fault, value: JsonValue) -> None:
 
 
 def _restore_setting(injector: Injector, fault: Fault) -> None:
-    _setting(injector, fault, fault.args["before"])
+    """Again and again: etcd, healed a moment before, may have no leader yet."""
+    deadline = time.monotonic() + SETTING_DEADLINE_S
+    while True:
+        try:
+            return _setting(injector, fault, fault.args["before"])
+        except OperationError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 _INJECT: dict[Kind, Callable[[Injector, Fault], None]] = {

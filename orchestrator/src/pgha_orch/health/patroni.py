@@ -178,5 +178,6 @@ class Rest:
             raise OperationError(f"{name}: {exc.message}") from exc
         # 503 with a body is how Patroni says "not running" or "not this role".
         if reply.status >= 400 and not (method == "GET" and reply.status == 503):
-            raise OperationError(f"{name}: {method} {path}: HTTP {reply.status}: {reply.text.strip()[:300]}")
+            said = "" if reply.text.lstrip().startswith("<") else f": {reply.text.strip()[:300]}"
+            raise OperationError(f"{name}: {method} {path}: HTTP {reply.status}{said}")
         return reply.body
