@@ -6,12 +6,15 @@ when they reboot, and can be cut.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import socket
+import tarfile
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -68,16 +71,59 @@ class WaitingHosts:
     def console(self, name: str) -> Path:
         return self.directory / name / "console.log"
 
-    def wait_for_console(self, name: str, text: str, *, timeout_s: float = 60) -> str:
-        """The first line of a host's console that has `text`; AssertionError with the console's end without one."""
+    def processes(self, name: str) -> Sequence[int]:
+        """The host's PID 1, as a process id of ours."""
+        supply = self._pid(name)
+        return [leader for nspawn in _children(supply or 0) for leader in _children(nspawn)]
+
+    def answers(self, address: str, port: int) -> bool:
+        """Whether a TCP connection from here stands within a second."""
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def wait_for_ssh(self, address: str, *, timeout_s: float = 60) -> None:
+        """Until sshd says who it is; AssertionError when it does not."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            lines = self.console(name).read_text(errors="replace").splitlines() if self.console(name).exists() else []
-            for line in lines:
-                if text in line:
-                    return line
+            with suppress(OSError), socket.create_connection((address, 22), timeout=1) as connection:
+                connection.settimeout(5)
+                if connection.recv(4) == b"SSH-":
+                    return
             time.sleep(0.1)
-        raise AssertionError(f"{name}: no {text!r} on its console within {timeout_s} s: {lines[-5:]}")
+        raise AssertionError(f"{address}: no sshd within {timeout_s} s")
+
+    @contextmanager
+    def blocked(self, *, source: str, target: str, port: int) -> Iterator[None]:
+        """Somebody's firewall between two hosts, on the bridge."""
+        table = f"{self.prefix}_blocked"
+        rule = f"ip saddr {source} ip daddr {target} tcp dport {port} drop"
+        chain = f"chain forward {{\n type filter hook forward priority 0\n {rule}\n}}"
+        run(["nft", "-f", "-"], input=f"table bridge {table} {{\n{chain}\n}}\n", timeout_s=10)
+        try:
+            yield
+        finally:
+            run(["nft", "delete", "table", "bridge", table], timeout_s=10)
+
+    def archive_without_key(self, archive: Path) -> Path:
+        """The bootstrap of a host that is to make its own host key."""
+        return self._changed(archive, {"ssh_host_ed25519_key": None})
+
+    def archive_with_key(self, archive: Path, authorized: str) -> Path:
+        """The bootstrap that lets in somebody else."""
+        return self._changed(archive, {"authorized_keys": authorized.encode() + b"\n"})
+
+    def _changed(self, archive: Path, changes: Mapping[str, bytes | None]) -> Path:
+        target = self.directory / f"changed-{archive.name}"
+        with tarfile.open(archive) as old, tarfile.open(target, "w") as new:
+            for member in old.getmembers():
+                content = changes.get(member.name, old.extractfile(member).read())  # type: ignore[union-attr]
+                if content is not None:
+                    member.size = len(content)
+                    new.addfile(member, io.BytesIO(content))
+        return target
 
     def cut_power(self, name: str) -> None:
         """Every process of it is gone when this returns."""
