@@ -78,7 +78,7 @@ class HealthCheck(Strict):
     """Milliseconds between checks of a server that is down."""
     rise: Annotated[int, Field(ge=1, le=10)] = 1
     """Good checks in a row until a server is up."""
-    fall: Annotated[int, Field(ge=1, le=30)] = 10
+    fall: Annotated[int, Field(ge=1, le=30)] = 12
     """Unanswered checks in a row until a server is down; a restart of Patroni must fit in fall x fastinter_ms."""
 
 
