@@ -76,7 +76,7 @@ def plan(hosts_yml: Path, state_dir: Path | None, image_dir: Path, as_json: bool
     for change in found.changes:
         out.print(f"{change.host}: {change.impact}: {change.what}")
     for difference in found.parameters:
-        out.print(f"patroni: reload: {difference.key}: {difference.now} -> {difference.wanted}")
+        out.print(f"patroni: {difference.impact}: {difference.key}: {difference.now} -> {difference.wanted}")
     if found.empty:
         out.print("nothing to change")
 

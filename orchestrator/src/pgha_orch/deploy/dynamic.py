@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name
+from pgha_orch.deploy.changes import Impact
+from pgha_orch.deploy.database import psql
 from pgha_orch.deploy.progress import Reporter, step
 from pgha_orch.health.patroni import Rest
 from pgha_orch.identity import dynamic_config
 from pgha_orch.inventory.model import Role
 
 _GONE = object()
+PARAMETERS = "postgresql.parameters."
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,15 @@ class Difference:
     key: str
     now: str
     wanted: str
+    impact: Impact  # RESTART for a PostgreSQL parameter that takes one, on every node, else RELOAD
 
 
 def differences(cluster: Cluster) -> tuple[Difference, ...]:
     """What the DCS holds otherwise than the inventory says."""
+    leader = leader_name(cluster)
     rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
-    now, wanted = rest.config(leader_name(cluster)), dynamic_config(cluster.inventory).as_json()
-    return tuple(Difference(key, _text(have), _text(want)) for key, have, want in _compare("", now, wanted))
+    now, wanted = rest.config(leader), dynamic_config(cluster.inventory).as_json()
+    return _described(cluster, leader, list(_compare("", now, wanted)))
 
 
 def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
@@ -38,11 +43,24 @@ def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
     rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
     now, wanted = rest.config(leader), dynamic_config(cluster.inventory).as_json()
     found = list(_compare("", now, wanted))
+    described = _described(cluster, leader, found)
     if found:
         with step("Patroni's dynamic configuration", reporter) as current:
             rest.patch_config(leader, _patch(now, wanted))
             current.note = ", ".join(key for key, _, _ in found)
-    return tuple(Difference(key, _text(have), _text(want)) for key, have, want in found)
+    return described
+
+
+def _described(cluster: Cluster, leader: str, found: Sequence[tuple[str, object, object]]) -> tuple[Difference, ...]:
+    """The differences with what each costs. Which parameters take a restart is PostgreSQL's own to say."""
+    restarting: set[str] = set()
+    if any(key.startswith(PARAMETERS) for key, _, _ in found):
+        rows = psql(cluster.machine(leader), "SELECT name FROM pg_settings WHERE context = 'postmaster';")
+        restarting = {PARAMETERS + row[0] for row in rows}
+    return tuple(
+        Difference(key, _text(have), _text(want), Impact.RESTART if key in restarting else Impact.RELOAD)
+        for key, have, want in found
+    )
 
 
 def _compare(prefix: str, now: Mapping[str, object], wanted: Mapping[str, object]) -> list[tuple[str, object, object]]:
@@ -74,7 +92,7 @@ def _patch(now: Mapping[str, object], wanted: Mapping[str, object], prefix: str 
 
 def _keys(prefix: str, now: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
     """PostgreSQL's parameters are the inventory's alone; of other keys an operator may add more (pause, slots)."""
-    return sorted(now.keys() | wanted.keys() if prefix == "postgresql.parameters." else wanted.keys())
+    return sorted(now.keys() | wanted.keys() if prefix == PARAMETERS else wanted.keys())
 
 
 def _text(value: object) -> str:
