@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lab import Lab, command_lines, spec
 
+REPORTS = Path(__file__).parents[1] / "reports"
 ETCD = ["etcd-1", "etcd-2", "etcd-3"]
 FAILED = pytest.StashKey[bool]()
 
@@ -19,6 +20,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:
         item.session.stash[FAILED] = True
+        REPORTS.mkdir(exist_ok=True)
+        with (REPORTS / "failures.txt").open("a") as file:  # at once: a long run says it only at its end
+            file.write(f"{item.nodeid} ({report.when})\n{report.longreprtext}\n\n")
     return report
 
 

@@ -19,9 +19,9 @@ from pgha_orch.state import StateDir
 pytestmark = pytest.mark.timeout(500)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def as_before(shared: Lab) -> Iterator[None]:
-    """The next module finds the cluster as its inventory says."""
+    """Each test finds and leaves the cluster as its inventory says, also when the one before it failed."""
     yield
     if shared.run("plan").out != "nothing to change\n":
         shared.deploy()
@@ -102,8 +102,7 @@ def test_a_parameter_that_restarts_restarts_the_replicas_before_the_leader(share
         done = shared.deploy()
         after = shared.postmasters()
 
-        assert 'postgresql.parameters.shared_buffers: unset -> "96MB"' in plan
-        assert "restart" in plan
+        assert 'patroni: restart: postgresql.parameters.shared_buffers: unset -> "96MB"' in plan.splitlines()
         assert done["changed"] is True
         assert all(after[h] > before[h] for h in after), "every node restarts"
         assert max(after, key=after.__getitem__) == leader, f"the leader {leader} restarts last: {after}"
@@ -112,7 +111,6 @@ def test_a_parameter_that_restarts_restarts_the_replicas_before_the_leader(share
         assert shared.sql(leader, "SELECT timeline_id FROM pg_control_checkpoint()") == timeline, "it failed over"
         assert shared.pids() == machines
         assert shared.run("plan").out == "nothing to change\n"
-    shared.deploy()
 
 
 def test_etcd_members_restart_one_after_the_other_with_a_quorum_all_the_time(shared: Lab) -> None:
@@ -208,4 +206,3 @@ def test_a_deploy_broken_off_before_the_reload_reloads_at_the_next_one(shared: L
         assert done["changed"] is True
         assert "10.83.0.160/27" in shared.exec("haproxy", "nft", "list", "ruleset").out
         assert shared.run("plan").out == "nothing to change\n"
-    shared.deploy()
