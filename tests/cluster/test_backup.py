@@ -44,6 +44,16 @@ def until(look: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
         time.sleep(0.5)
 
 
+def reinitialise(lab: Lab, host: str) -> str:
+    """Throw a replica's data away and wait until it streams again; what its Patroni said."""
+    since = lab.exec(host, "date", "+%s").out.strip()
+    lab.exec(lab.leader(), "patronictl", "reinit", "--force", lab.name, host)
+    log = ["journalctl", "-u", "patroni", "--no-pager", "--since", f"@{since}"]
+    until(lambda: "replica has been created using" in lab.exec(host, *log).out, f"{host}: made anew", timeout_s=240)
+    lab.until_healthy(120)
+    return lab.exec(host, *log).out
+
+
 @dataclass
 class Writer:
     """Rows written through HAProxy one by one: which were acknowledged, and the longest wait between two."""
@@ -149,11 +159,19 @@ def _overwrite(path: Path, content: bytes) -> None:
 
 def test_a_scheduled_run_that_failed_is_in_status_until_a_backup_makes_it_good(shared: Lab) -> None:
     # Another pgBackRest holds the stanza's lock.
-    lock = "runuser -u pgbackrest -- flock /run/pgbackrest/shared-backup-1.lock sleep 6 & sleep 1;"
-    shared.exec("backup", "sh", "-c", f"{lock} systemctl start pgha-backup@incr.service", code=None)
+    file = "/run/pgbackrest/shared-backup-1.lock"
+    shared.exec(
+        "backup",
+        "sh",
+        "-c",
+        f"runuser -u pgbackrest -- flock {file} sleep 30 & until ! flock -n {file} true; do sleep 0.2; done;"
+        " systemctl start pgha-backup@incr.service",
+        code=1,
+    )
 
-    assert "scheduled backup failed: incr at" in shared.problems()["backup"]
-    time.sleep(6)
+    said = shared.problems()["backup"]
+    assert "scheduled backup failed: incr at" in said and "exit-code" in said
+    shared.exec("backup", "sh", "-c", f"flock -w 60 {file} true", timeout_s=90)
     shared.exec("backup", "systemctl", "stop", "pgha-backup@incr.service")
     shared.run("backup run", "--type", "incr", timeout_s=240)
     shared.until_healthy()
@@ -204,15 +222,8 @@ def test_writes_go_on_while_the_repository_is_down_and_nothing_is_lost(shared: L
 
 def test_a_reinitialised_replica_comes_from_the_repository(shared: Lab) -> None:
     replica = next(h for h in shared.of_role("postgres") if h != shared.leader())
-    since = shared.exec(replica, "date", "+%s").out.strip()
-    shared.exec(shared.leader(), "patronictl", "reinit", "--force", "shared", replica)
 
-    def made() -> bool:
-        log = shared.exec(replica, "journalctl", "-u", "patroni", "--no-pager", "--since", f"@{since}").out
-        return "replica has been created using pgbackrest" in log
-
-    until(made, "a replica from the repository")
-    shared.until_healthy(90)
+    assert "replica has been created using pgbackrest" in reinitialise(shared, replica)
 
 
 def test_a_full_repository_disk_is_an_alarm_and_the_database_goes_on(shared: Lab) -> None:

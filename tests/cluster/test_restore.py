@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from lab import Lab, kill_when
-from test_backup import until
+from test_backup import reinitialise, until
 
 pytestmark = pytest.mark.timeout(1500)
 RESTORE_S = 600
@@ -82,8 +82,7 @@ def test_to_a_second_between_two_writes_after_two_failovers_and_a_reinitialised_
     insert(shared, 1)
     old, _ = fail_over(shared)
     insert(shared, 2)
-    shared.exec(shared.leader(), "patronictl", "reinit", "--force", "shared", old)
-    shared.until_healthy(120)
+    reinitialise(shared, old)
     fail_over(shared)
     insert(shared, 3)
     time.sleep(1.2)
