@@ -203,7 +203,7 @@ def test_writes_go_on_while_the_repository_is_down_and_nothing_is_lost(shared: L
         until(lambda: "WAL does not reach the repository" in shared.problems().get(leader, ""), "status says so")
         said = shared.problems()[leader]
         until(lambda: replica not in shared.problems(), "a replica made with pg_basebackup", timeout_s=240)
-        shared.deploy()
+        shared.run("deploy", code=None, timeout_s=240)  # not healthy yet: PostgreSQL tries the archive once a minute
         until(lambda: _waiting(shared) == 0, "the archive to catch up", timeout_s=120)
     shared.until_healthy()
 
