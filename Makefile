@@ -5,7 +5,7 @@ VENV := .venv
 ORCH := $(VENV)/bin/pgha-orch
 LAB := examples/lab.yml
 
-.PHONY: drill drill-all setup lab lab-down lab-purge test test-unit test-cluster test-vm lint bench clean
+.PHONY: drill drill-all setup lab lab-down lab-purge test test-nix test-unit test-cluster test-vm lint bench clean
 setup: $(VENV)/.installed
 
 # Debian's packages that pgha-orch and the tests start; the list is one word a line.
@@ -41,9 +41,14 @@ test-vm: setup ## eight QEMU machines: watchdog, drills 8 and 10, a power cut of
 	apt-get install -y --no-install-recommends $(VM_PACKAGES)
 	PGHA_TEST_VM=1 $(VENV)/bin/python -m pytest tests/cluster/test_vm.py --durations=0
 
-test: lint ## everything
+# Evaluating every image takes a whole nixpkgs tree, gigabytes of memory and its time: a target of its own.
+EVALUATION := evaluation images scripts
+test: lint ## everything that needs no nixpkgs tree
 	$(ORCH) image build
-	$(VENV)/bin/python -m pytest orchestrator/tests tests
+	$(VENV)/bin/python -m pytest orchestrator/tests tests $(EVALUATION:%=--ignore=tests/nix/test_nix_%.py)
+
+test-nix: setup ## what Nix evaluates: every package, configuration and check; skipped where there is no nixpkgs tree
+	$(VENV)/bin/python -m pytest $(EVALUATION:%=tests/nix/test_nix_%.py)
 
 drill-repository: setup ## the backup repository down for five minutes under load
 	PGHA_REPO_DOWN_S=300 $(VENV)/bin/python -m pytest tests/cluster/test_backup.py -k repository_is_down
