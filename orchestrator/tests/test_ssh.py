@@ -20,6 +20,7 @@ from pgha_orch.ssh import (
     HostKeyRefused,
     LoginRefused,
     Unreachable,
+    _presented,
     ask_host_key,
     fingerprint,
     is_pinned,
@@ -138,3 +139,12 @@ def test_nobody_there_is_said_with_the_address() -> None:
 def _run_and_hang_up(machine: Connection, sshd: Sshd) -> None:
     threading.Timer(1.0, sshd.hang_up).start()
     machine.run(["sleep", "8"], timeout_s=20)
+
+
+def test_a_server_that_hangs_up_right_after_the_key_exchange_is_unreachable(sshd: Sshd, keys: dict[str, Path]) -> None:
+    """Seen with machines that run by TCG on a busy host: the session is gone before its host key is read."""
+    machine = connect(sshd, keys)
+    transport = machine.open()
+    transport.close()
+    with pytest.raises(Unreachable, match="before its host key could be read"):
+        _presented(transport)

@@ -157,6 +157,7 @@ class Connection:
         for wait_s in (*RETRY_AFTER_S, None):
             try:
                 transport = _open(self.endpoint, CONNECT_TIMEOUT_S * self._patience)
+                presented = _presented(transport)
                 break
             except _DroppedEarly as exc:
                 if wait_s is None:
@@ -165,7 +166,7 @@ class Connection:
             except Unreachable as exc:
                 raise Unreachable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
         try:
-            self._check_host_key(_presented(transport))
+            self._check_host_key(presented)
             self._login(transport)
         except BaseException:
             transport.close()
@@ -268,7 +269,7 @@ class _DroppedEarly(Unreachable):
 
 
 def _open(endpoint: Endpoint, timeout_s: float) -> paramiko.Transport:
-    """A transport after key exchange, not logged in."""
+    """A transport after key exchange, not logged in. That may take three times as long as a connection."""
     try:
         sock = socket.create_connection((endpoint.address, endpoint.port), timeout=timeout_s)
     except TimeoutError as exc:
@@ -282,8 +283,8 @@ def _open(endpoint: Endpoint, timeout_s: float) -> paramiko.Transport:
     try:
         transport = paramiko.Transport(sock)
         transport.daemon = True
-        transport.banner_timeout = LOGIN_TIMEOUT_S
-        transport.start_client(timeout=LOGIN_TIMEOUT_S)
+        transport.banner_timeout = 3 * timeout_s
+        transport.start_client(timeout=3 * timeout_s)
         transport.set_keepalive(15)
     except (paramiko.SSHException, EOFError, OSError) as exc:
         with suppress(OSError):
@@ -293,7 +294,10 @@ def _open(endpoint: Endpoint, timeout_s: float) -> paramiko.Transport:
 
 
 def _presented(transport: paramiko.Transport) -> str:
-    key = transport.get_remote_server_key()
+    try:
+        key = transport.get_remote_server_key()
+    except paramiko.SSHException as exc:  # it hung up between the key exchange and now
+        raise _DroppedEarly(f"the connection ended before its host key could be read: {_reason(exc)}") from exc
     return f"{key.get_name()} {key.get_base64()}"
 
 
