@@ -18,7 +18,37 @@ from pgha_orch.drills.scenario import Expect, Need, discover, select
 from pgha_orch.errors import OperationError, UsageError
 from pgha_orch.state import StateDir
 
-MATRIX = ["1", "2", "3", "4", "5", "6", "7", "8", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "27", "28", "29", "30", "31"]
+MATRIX = [
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "10",
+    "11",
+    "12",
+    "13",
+    "14",
+    "15",
+    "16",
+    "17",
+    "18",
+    "19",
+    "20",
+    "21",
+    "22",
+    "23",
+    "24",
+    "25",
+    "27",
+    "28",
+    "29",
+    "30",
+    "31",
+]
 RUN = RunResult(
     scenario="x",
     repeat=1,

@@ -1,6 +1,6 @@
 """Seconds from built images to a committed write through HAProxy, to the end, and of a second deploy.
 
-    .venv/bin/python -m tests.bench.deploy [REPEATS]
+.venv/bin/python -m tests.bench.deploy [REPEATS]
 """
 
 from __future__ import annotations

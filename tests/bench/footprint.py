@@ -68,7 +68,9 @@ def main(seconds: float) -> None:
         time.sleep(seconds)
         share = (cpu_seconds(processes(roots)) - used) / (time.monotonic() - begun)
         print(f"{len(roots)} machines, {len(pids)} processes, idle for {seconds:.0f} s")
-        print(f"resident (sum of PSS) {memory_mib(pids, 'Pss'):.0f} MiB, (sum of RSS) {memory_mib(pids, 'Rss'):.0f} MiB")
+        print(
+            f"resident (sum of PSS) {memory_mib(pids, 'Pss'):.0f} MiB, (sum of RSS) {memory_mib(pids, 'Rss'):.0f} MiB"
+        )
         print(f"CPU {share:.3f} of a core")
 
 

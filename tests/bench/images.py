@@ -1,6 +1,6 @@
 """Seconds to build all four images: cold (an empty store), with kept packages, and warm.
 
-    .venv/bin/python -m tests.bench.images [REPEATS]
+.venv/bin/python -m tests.bench.images [REPEATS]
 """
 
 from __future__ import annotations

@@ -32,7 +32,12 @@ class Lab:
     def orch(self, *arguments: str, timeout_s: float = 900) -> str:
         """Run `pgha-orch ARGUMENTS`; its standard output. CalledProcessError when it fails."""
         done = subprocess.run(
-            [ORCH, *arguments], check=True, timeout=timeout_s, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            [ORCH, *arguments],
+            check=True,
+            timeout=timeout_s,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
         )
         return done.stdout
 

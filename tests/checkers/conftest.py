@@ -13,10 +13,11 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "orchestrator" / "tests"))
 
 from identities import LAB, WIDE, inventory  # noqa: E402
+from rooms import Net, Room  # noqa: E402
+
 from pgha_orch import pki, secrets  # noqa: E402
 from pgha_orch.identity import Identity, render  # noqa: E402
 from pgha_orch.state import StateDir  # noqa: E402
-from rooms import Net, Room  # noqa: E402
 
 IMAGES = Path(os.environ.get("PGHA_IMAGES", "/var/cache/pgha/images"))
 S3 = {"PGHA_S3_ACCESS_KEY": "test-access", "PGHA_S3_SECRET_KEY": "test-secret"}

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import yaml
+from rooms import Net, Room
+
 from pgha_orch.identity import Identity
 from pgha_orch.inventory.model import Role
-from rooms import Net, Room
 
 MakeRoom = Callable[[Identity], Room]
 Identities = dict[str, Identity]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pgha_orch.identity import Identity
-from pgha_orch.inventory.model import Role
 from rooms import Net, Room
 from test_checkers import address, addresses, of_role
+
+from pgha_orch.identity import Identity
+from pgha_orch.inventory.model import Role
 
 # One node: a REST API that says what its arguments say, and a "database" that says its name and hangs up.
 NODE = """

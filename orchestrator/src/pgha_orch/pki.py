@@ -197,9 +197,7 @@ class _Store:
             )
             self._state.write(name, private)
         key = self._parse(name, private, lambda data: serialization.load_ssh_private_key(data, None))
-        public = key.public_key().public_bytes(
-            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        )
+        public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
         if self._state.read(f"{name}.pub") != public + b"\n":
             self._state.write(f"{name}.pub", public + b"\n")
         return SshKey(private, public.decode())
