@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name
 from pgha_orch.deploy.changes import Impact
 from pgha_orch.deploy.database import psql
-from pgha_orch.deploy.progress import Reporter, step
+from pgha_orch.deploy.progress import POLL_S, Reporter, Step, step
+from pgha_orch.errors import OperationError
 from pgha_orch.health.patroni import Rest
 from pgha_orch.identity import dynamic_config
 from pgha_orch.inventory.model import Role
 
 _GONE = object()
 PARAMETERS = "postgresql.parameters."
+SETTLE_S = 3.0  # beside two rounds of the HA loop: the reload itself and the next word to the DCS
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,27 @@ def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
     if found:
         with step("Patroni's dynamic configuration", reporter) as current:
             rest.patch_config(leader, _patch(now, wanted))
+            if any(d.impact is Impact.RESTART for d in described):
+                _await_pending(cluster, rest, current)
             current.note = ", ".join(key for key, _, _ in found)
     return described
+
+
+def _await_pending(cluster: Cluster, rest: Rest, current: Step) -> None:
+    """Give every node time to find out that it has to restart, which it does in its next HA loop.
+
+    No error when one does not: the new value may be the one that it runs with.
+    """
+    loop_wait = cluster.inventory.timings.loop_wait
+    deadline = time.monotonic() + 2 * loop_wait + SETTLE_S
+    names = set(cluster.addresses(Role.POSTGRES))
+    while time.monotonic() < deadline:
+        with suppress(OperationError):
+            names -= {m.name for m in rest.cluster().members if m.pending_restart}
+        if not names:
+            return
+        current.saw(f"{', '.join(sorted(names))} not yet reloaded")
+        time.sleep(POLL_S)
 
 
 def _described(cluster: Cluster, leader: str, found: Sequence[tuple[str, object, object]]) -> tuple[Difference, ...]:
