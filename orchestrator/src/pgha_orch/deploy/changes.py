@@ -98,7 +98,8 @@ def of_cluster(cluster: Cluster, images: dict[Role, Image]) -> list[Change]:
         for change in _of_machine(cluster, name, host.role, images[host.role])
     ]
     for name in cluster.fleet.strays():
-        if cluster.fleet.stray(name).state() is not MachineState.ABSENT:
+        # One that is stopped is as it should be: its data goes with `destroy --data`.
+        if cluster.fleet.stray(name).state() is MachineState.RUNNING:
             found.append(Change(name, Role.ETCD, Impact.REMOVE, "no longer in the inventory"))
     return found
 
