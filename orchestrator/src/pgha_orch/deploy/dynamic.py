@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pgha_orch.cluster import Cluster
+from pgha_orch.deploy import gates
 from pgha_orch.deploy.boot import leader_name
 from pgha_orch.deploy.changes import Impact
 from pgha_orch.deploy.database import psql
-from pgha_orch.deploy.progress import POLL_S, Reporter, Step, step
+from pgha_orch.deploy.progress import POLL_S, Reporter, Step, step, wait_for
 from pgha_orch.errors import OperationError
 from pgha_orch.health.patroni import Rest
 from pgha_orch.identity import dynamic_config
@@ -20,6 +21,7 @@ from pgha_orch.inventory.model import Role
 
 _GONE = object()
 PARAMETERS = "postgresql.parameters."
+SYNC_DEADLINE_S = 60.0
 SETTLE_S = 3.0  # beside two rounds of the HA loop: the reload itself and the next word to the DCS
 
 
@@ -51,6 +53,8 @@ def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
     if found:
         with step("Patroni's dynamic configuration", reporter) as current:
             rest.patch_config(leader, _patch(now, wanted))
+            if any(key.startswith("synchronous_") for key, _, _ in found):
+                wait_for(current, gates.replicas(cluster), deadline_s=SYNC_DEADLINE_S)
             if any(d.impact is Impact.RESTART for d in described):
                 _await_pending(cluster, rest, current)
             current.note = ", ".join(key for key, _, _ in found)

@@ -8,7 +8,7 @@ from pgha_orch import sql
 from pgha_orch.cluster import PROBE, Cluster
 from pgha_orch.deploy.progress import Seen
 from pgha_orch.errors import OperationError
-from pgha_orch.health import etcd
+from pgha_orch.health import etcd, patroni
 from pgha_orch.health.patroni import Rest
 from pgha_orch.inventory.model import Durability, Role
 from pgha_orch.machines import Machine, MachineState
@@ -69,9 +69,18 @@ def replicas(cluster: Cluster) -> Callable[[], Seen]:
             return _or_dead(cluster, names, Seen(text))
         sync = seen.sync_standbys
         text = f"{len(names) - 1} streaming" + (f", sync standby {', '.join(sync)}" if sync else ", no sync standby")
-        return Seen(text, open=len(sync) >= wanted_sync)
+        return Seen(text, open=len(sync) >= wanted_sync or len(sync) >= _sync_now(rest, seen))
 
     return look
+
+
+def _sync_now(rest: Rest, seen: patroni.Cluster) -> int:
+    """Sync standbys that Patroni keeps as it is configured now; what the inventory wants may be yet to come."""
+    if seen.leader is None:
+        return 1
+    config = rest.config(seen.leader.name)
+    count = config.get("synchronous_node_count", 1)
+    return (count if isinstance(count, int) else 1) if config.get("synchronous_mode") else 0
 
 
 def service(machine: Machine, unit: str) -> Callable[[], Seen]:
