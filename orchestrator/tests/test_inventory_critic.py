@@ -134,4 +134,4 @@ def test_what_will_hurt_is_warned_of_where_it_can_be_changed(tmp_path: Path, tex
 def test_machines_over_ssh_without_host_keys_are_warned_of(tmp_path: Path) -> None:
     text = changed(("version: 1", "version: 1\nmachines: ssh\noperators: [10.9.0.0/24]"))
 
-    assert "trusts whoever answers" in fields_warned(tmp_path, text)["hosts.pg-1"]
+    assert "must be confirmed by hand" in fields_warned(tmp_path, text)["hosts.pg-1"]
