@@ -63,8 +63,8 @@ drill-repository: setup ## the backup repository down for five minutes under loa
 bench-backup: setup ## backup, restore and proof of more than 1 GB, next to pg_basebackup
 	$(VENV)/bin/python -m tests.bench.backup
 
-bench: setup
-	$(VENV)/bin/python -m tests.bench
+bench: setup ## the figures in README.md: images, deploy, memory and CPU, pgbench
+	for each in images deploy footprint pgbench; do $(VENV)/bin/python -m tests.bench.$$each || exit; done
 
 drill: lab ## the short set of drills on the lab; the report is drill.html
 	$(ORCH) drill $(LAB) 1 2 6 10 17 --report drill.html
