@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from lab import ORCH, Lab, spec
+from waiting_hosts import WaitingHosts
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
@@ -163,6 +164,30 @@ def test_with_a_broken_identity_no_role_service_starts(
         assert listening == "", "a machine without an identity listens"
     finally:
         alone.destroy()
+
+
+def test_without_an_identity_no_role_service_starts_and_one_line_says_why(root: None, tmp_path: Path) -> None:
+    services = {
+        Role.ETCD: "etcd.service",
+        Role.POSTGRES: "patroni.service",
+        Role.HAPROXY: "haproxy.service",
+        Role.BACKUP: "pgbackrest.service",
+    }
+    bare = WaitingHosts(tmp_path / "bare", "pghabare", "10.84.3.0/24")
+    try:
+        for role in Role:
+            bare.boot(role, newest(role).root, bootstrap=None)
+        for role, service in services.items():
+            said = bare.until_failed(role, "pgha-identity.service", timeout_s=60)
+            units = [service, "sshd.service", "chronyd.service", "pgha-firewall.service"]
+
+            assert [line for line in said.splitlines() if line.startswith("identity ")] == [
+                "identity missing: no credential pgha.identity, no drive PGHA-IDENT, no file /var/lib/pgha/identity.tar"
+            ]
+            assert bare.run(role, "systemctl", "is-active", *units).splitlines() == ["inactive"] * len(units)
+            assert bare.run(role, "ss", "-tlnH") == "", f"{role}: listens without an identity"
+    finally:
+        bare.destroy()
 
 
 def test_a_deploy_with_an_image_of_another_role_ends_with_the_machine_s_one_line(alone: Lab, tmp_path: Path) -> None:

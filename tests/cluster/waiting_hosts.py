@@ -76,6 +76,21 @@ class WaitingHosts:
         supply = self._pid(name)
         return [leader for nspawn in _children(supply or 0) for leader in _children(nspawn)]
 
+    def run(self, name: str, *argv: str) -> str:
+        """Standard output of a program inside, asked past SSH; "" while its PID 1 does not run."""
+        for leader in self.processes(name):
+            return run(["nsenter", "--target", str(leader), "--all", *argv], timeout_s=20, check=False).stdout
+        return ""
+
+    def until_failed(self, name: str, unit: str, *, timeout_s: float) -> str:
+        """Wait until a unit has failed, and a second more for what starts nevertheless; what the unit said."""
+        deadline = time.monotonic() + timeout_s
+        while self.run(name, "systemctl", "is-failed", unit) != "failed\n":
+            assert time.monotonic() < deadline, f"{name}: {unit} did not fail within {timeout_s} s"
+            time.sleep(0.2)
+        time.sleep(1.0)
+        return self.run(name, "journalctl", "--unit", unit, "--output=cat", "--no-pager")
+
     def answers(self, address: str, port: int) -> bool:
         """Whether a TCP connection from here stands within a second."""
         try:
