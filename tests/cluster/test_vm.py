@@ -22,6 +22,7 @@ from pgha_orch.image import list_images
 from pgha_orch.image.store import default_image_dir
 from pgha_orch.inventory.load import load
 from pgha_orch.machines import MachineState
+from pgha_orch.progress import Silent
 from pgha_orch.state import StateDir
 
 VM = "PGHA_TEST_VM"
@@ -141,16 +142,6 @@ def test_after_a_power_cut_of_everything_it_comes_back_by_itself_with_every_row(
     assert found, f"no write within {BACK_S} s"
     assert not set(acknowledged) - found
     vms.until_healthy(timeout_s=BACK_S)
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def started(self, step: str) -> None: ...
-
-    def saw(self, step: str, observation: str) -> None: ...
-
-    def ended(self, step: str, *, ok: bool, seconds: float, note: str) -> None: ...
 
 
 def boot_seconds(lab: Lab, name: str) -> float:

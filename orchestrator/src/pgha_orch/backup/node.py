@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pgha_orch.deploy.database import psql
-from pgha_orch.deploy.progress import Seen, Step, wait_for
 from pgha_orch.errors import OperationError, ProcessError
 from pgha_orch.identity import ports
 from pgha_orch.inventory.model import ParameterValue
 from pgha_orch.machines import Machine
+from pgha_orch.progress import Seen, Step, wait_for
 
 RESTORE_UNIT, RECOVERY_UNIT = "pgha-restore", "pgha-recovery"
 STOP_TIMEOUT_S = 360.0

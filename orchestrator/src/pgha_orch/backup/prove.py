@@ -7,10 +7,10 @@ from datetime import datetime
 from pgha_orch.backup import journal, reach, target
 from pgha_orch.backup.repository import look, mib
 from pgha_orch.cluster import Cluster
-from pgha_orch.deploy.progress import Reporter, step
 from pgha_orch.errors import OperationError
 from pgha_orch.health import proof
 from pgha_orch.health.proof import Proof
+from pgha_orch.progress import Reporter, step
 
 UNIT = "pgha-prove.service"
 OPTIONS = "/run/pgha-prove.env"

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import backup as stage
-from pgha_orch.deploy.progress import Reporter, Step, step
 from pgha_orch.errors import OperationError
 from pgha_orch.health import backup
 from pgha_orch.health.backup import BackupSet, Repository
+from pgha_orch.progress import Reporter, Step, step
 
 Kind = Literal["full", "diff", "incr"]
 BACKUP_TIMEOUT_S = 7 * 24 * 3600.0

@@ -21,7 +21,6 @@ from pgha_orch.backup.reach import Route
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import gates
 from pgha_orch.deploy.boot import LEADER_DEADLINE_S, leader_name, together
-from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
 from pgha_orch.errors import OperationError, OrchError, UsageError
 from pgha_orch.health import etcd
 from pgha_orch.health.backup import BackupSet
@@ -29,6 +28,7 @@ from pgha_orch.identity import dynamic_config
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
+from pgha_orch.progress import Reporter, Seen, step, wait_for
 
 JOIN_DEADLINE_S = 6 * 3600.0
 SPACE_FACTOR = 1.1  # the database and the WAL to replay

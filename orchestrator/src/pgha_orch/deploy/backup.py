@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name
-from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
 from pgha_orch.errors import OperationError, OrchError, ProcessError
 from pgha_orch.health import backup
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
 from pgha_orch.process import Result
+from pgha_orch.progress import Reporter, Seen, step, wait_for
 
 STANZA_TIMEOUT_S = 120.0
 STANZA_DEADLINE_S = 60.0

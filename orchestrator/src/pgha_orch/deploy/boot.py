@@ -10,13 +10,13 @@ from functools import partial
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import gates
-from pgha_orch.deploy.progress import Reporter, Seen, step, wait_for
 from pgha_orch.errors import OperationError, OrchError
 from pgha_orch.health import etcd
 from pgha_orch.health.patroni import Rest
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
+from pgha_orch.progress import Reporter, Seen, step, wait_for
 
 QUORUM_DEADLINE_S = 60.0
 LEADER_DEADLINE_S = 120.0

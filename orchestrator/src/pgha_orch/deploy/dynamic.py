@@ -13,11 +13,11 @@ from pgha_orch.deploy import gates
 from pgha_orch.deploy.boot import leader_name
 from pgha_orch.deploy.changes import Impact
 from pgha_orch.deploy.database import psql
-from pgha_orch.deploy.progress import POLL_S, Reporter, Step, step, wait_for
 from pgha_orch.errors import OperationError
 from pgha_orch.health.patroni import Rest
 from pgha_orch.identity import dynamic_config
 from pgha_orch.inventory.model import Role
+from pgha_orch.progress import POLL_S, Reporter, Step, step, wait_for
 
 _GONE = object()
 PARAMETERS = "postgresql.parameters."

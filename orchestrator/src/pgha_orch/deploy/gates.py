@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from pgha_orch import sql
 from pgha_orch.cluster import PROBE, Cluster
-from pgha_orch.deploy.progress import Seen
 from pgha_orch.errors import OperationError
 from pgha_orch.health import etcd, patroni
 from pgha_orch.health.patroni import Rest
 from pgha_orch.inventory.model import Durability, Role
 from pgha_orch.machines import Machine, MachineState
+from pgha_orch.progress import Seen
 
 SQL_TIMEOUT_S = 4.0
 EXEC_TIMEOUT_S = 10.0

@@ -10,10 +10,10 @@ from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import backup, boot, changes, database, dynamic, gates, settle
 from pgha_orch.deploy.boot import leader_name, together
 from pgha_orch.deploy.changes import Change, Impact
-from pgha_orch.deploy.progress import Reporter, step, wait_for
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import MachineState
+from pgha_orch.progress import Reporter, step, wait_for
 
 WRITE_DEADLINE_S = 60.0
 

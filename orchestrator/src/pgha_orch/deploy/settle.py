@@ -14,11 +14,11 @@ from pgha_orch.deploy.boot import (
     leader_name,
 )
 from pgha_orch.deploy.changes import PENDING, Action, Change, Impact, pending
-from pgha_orch.deploy.progress import Reporter, Step, step, wait_for
 from pgha_orch.health.patroni import Rest
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine
+from pgha_orch.progress import Reporter, Step, step, wait_for
 
 UNIT_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 120.0

@@ -7,10 +7,10 @@ from functools import partial
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy.boot import leader_name, together
-from pgha_orch.deploy.progress import Reporter, step
 from pgha_orch.errors import OrchError
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
+from pgha_orch.progress import Reporter, step
 
 STOP_TIMEOUT_S = 60.0
 

@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +20,8 @@ from pgha_orch import process
 from pgha_orch.errors import OperationError, UsageError
 from pgha_orch.image import base, manifest, store
 from pgha_orch.image.manifest import ROLES, Manifest
-from pgha_orch.image.reporter import Reporter, Silent
 from pgha_orch.image.store import Image
+from pgha_orch.progress import Reporter, Silent, step
 
 BUILDER = "debian"
 
@@ -95,18 +94,9 @@ def build(
 
 
 def _build_one(role: str, image_dir: Path, key: str, reporter: Reporter, *, refresh: bool) -> None:
-    title = f"image {role}"
-    begun = time.monotonic()
-    reporter.started(title)
-    try:
-        with store.staging(image_dir, role) as staged:
-            build_id = _make(role, staged, image_dir, key, refresh, lambda saw: reporter.saw(title, saw))
-    except BaseException as exc:
-        note = exc.message if isinstance(exc, OperationError) else type(exc).__name__
-        reporter.ended(title, ok=False, seconds=time.monotonic() - begun, note=note)
-        raise
-    note = f"build {build_id[: store.BUILD_ID_LENGTH]}"
-    reporter.ended(title, ok=True, seconds=time.monotonic() - begun, note=note)
+    with step(f"image {role}", reporter) as current, store.staging(image_dir, role) as staged:
+        build_id = _make(role, staged, image_dir, key, refresh, current.saw)
+        current.note = f"build {build_id[: store.BUILD_ID_LENGTH]}"
 
 
 def _make(role: str, staged: Path, image_dir: Path, key: str, refresh: bool, saw: Callable[[str], None]) -> str:

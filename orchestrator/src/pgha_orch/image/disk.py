@@ -20,8 +20,8 @@ from pgha_orch import process
 from pgha_orch.errors import OperationError, UsageError
 from pgha_orch.image import kernel, store
 from pgha_orch.image.kernel import Kernel
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.image.store import Image
+from pgha_orch.progress import Reporter
 
 ROOT_LABEL = "pgha-root"
 COMMAND_LINE = f"root=PARTLABEL={ROOT_LABEL} rootfstype=squashfs ro panic=5 quiet console=tty0 console=ttyS0"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgha_orch.image import debian, store
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.image.store import Image
 from pgha_orch.inventory.model import Inventory, Role
+from pgha_orch.progress import Reporter
 
 
 def build_images(roles: Sequence[Role], image_dir: Path, reporter: Reporter, *, refresh: bool = False) -> list[Image]:

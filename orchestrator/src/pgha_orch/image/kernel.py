@@ -16,7 +16,7 @@ from pgha_orch import process
 from pgha_orch.errors import OperationError
 from pgha_orch.image import base, store
 from pgha_orch.image.debian import images_source
-from pgha_orch.image.reporter import Reporter
+from pgha_orch.progress import Reporter
 
 LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pgha_orch import nix
 from pgha_orch.errors import OperationError
 from pgha_orch.image import manifest, store
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.image.store import Image
 from pgha_orch.inventory.model import Role
+from pgha_orch.progress import Reporter, step
 
 BUILDER = "nix"
 # What the flake calls a role's image (images/*.nix).
@@ -37,21 +36,18 @@ def build(roles: Sequence[Role], image_dir: Path, reporter: Reporter) -> list[Im
 
 
 def _build(role: Role, image_dir: Path, reporter: Reporter) -> Image:
-    step = f"image {role}"
     attribute = f"packages.{nix.system()}.{NAMES[role]}-nspawn"
-    reporter.started(step)
-    began = time.monotonic()
-    with store.staging(image_dir, role) as staged:
-        done = nix.build(attribute, staged / "build.log")
-        if done.output is None:
-            kept = image_dir / role / "build.log"
-            shutil.copy(done.log, kept)
-            reporter.ended(step, ok=False, seconds=time.monotonic() - began, note=done.said)
-            raise OperationError(f"{attribute}: {done.said}", hint=f"read {kept}")
-        described = manifest.read(done.output / manifest.IN_IMAGE)
-        (staged / "root").symlink_to(done.output)
-        image = store.publish(staged, image_dir, described, hashlib.sha256(str(done.output).encode()).hexdigest())
-    # Again, from the name that the image has now: this registers the link with Nix's garbage collector.
-    nix.build(attribute, image.directory / "build.log", out_link=image.root)
-    reporter.ended(step, ok=True, seconds=time.monotonic() - began, note=image.build_id[: store.BUILD_ID_LENGTH])
+    with step(f"image {role}", reporter) as current:
+        with store.staging(image_dir, role) as staged:
+            done = nix.build(attribute, staged / "build.log")
+            if done.output is None:
+                kept = image_dir / role / "build.log"
+                shutil.copy(done.log, kept)
+                raise OperationError(f"{attribute}: {done.said}", hint=f"read {kept}")
+            described = manifest.read(done.output / manifest.IN_IMAGE)
+            (staged / "root").symlink_to(done.output)
+            image = store.publish(staged, image_dir, described, hashlib.sha256(str(done.output).encode()).hexdigest())
+        # Again, from the name that the image has now: this registers the link with Nix's garbage collector.
+        nix.build(attribute, image.directory / "build.log", out_link=image.root)
+        current.note = image.build_id[: store.BUILD_ID_LENGTH]
     return image

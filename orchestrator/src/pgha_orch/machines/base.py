@@ -9,9 +9,9 @@ from typing import Protocol
 
 from pgha_orch.identity import Identity
 from pgha_orch.image import Image
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.inventory.model import Role
 from pgha_orch.process import Result
+from pgha_orch.progress import Reporter
 
 
 class MachineState(StrEnum):

@@ -24,12 +24,12 @@ from pydantic import BaseModel, ConfigDict
 from pgha_orch.errors import OperationError, ProcessError, UsageError
 from pgha_orch.identity import Identity
 from pgha_orch.image import Image, ensure_images
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.inventory.model import Inventory, Role
 from pgha_orch.machines import cgroup
 from pgha_orch.machines.base import Machine, MachineState
 from pgha_orch.machines.bridge import Bridge
 from pgha_orch.process import Result, run, spawn_detached, stream
+from pgha_orch.progress import Reporter
 from pgha_orch.state import StateDir
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pgha_orch.errors import OperationError, UsageError
 from pgha_orch.image import Image, default_image_dir, disk, ensure_images, kernel
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.inventory.model import Host, Inventory, Role
 from pgha_orch.machines import accelerator
 from pgha_orch.machines.accelerator import Accelerator
@@ -20,6 +19,7 @@ from pgha_orch.machines.bridge import Bridge
 from pgha_orch.machines.qemu import QemuMachine
 from pgha_orch.machines.remote import RemoteShell
 from pgha_orch.pki import Pki
+from pgha_orch.progress import Reporter
 from pgha_orch.ssh import Connection, Endpoint
 from pgha_orch.state import StateDir
 

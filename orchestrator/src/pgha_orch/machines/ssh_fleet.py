@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pgha_orch.errors import OperationError, UsageError
 from pgha_orch.image import Image
-from pgha_orch.image.reporter import Reporter
 from pgha_orch.inventory.model import Host, Inventory, Role
 from pgha_orch.machines.base import Machine
 from pgha_orch.machines.remote import RemoteShell
 from pgha_orch.machines.ssh_host import Record, SshMachine
 from pgha_orch.pki import Pki
+from pgha_orch.progress import Reporter
 from pgha_orch.ssh import Connection, Endpoint, ask_host_key, is_pinned
 from pgha_orch.state import StateDir
 

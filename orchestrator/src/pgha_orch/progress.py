@@ -23,6 +23,16 @@ class Reporter(Protocol):
     def ended(self, step: str, *, ok: bool, seconds: float, note: str) -> None: ...
 
 
+class Silent:
+    """A Reporter that shows nothing."""
+
+    def started(self, step: str) -> None: ...
+
+    def saw(self, step: str, observation: str) -> None: ...
+
+    def ended(self, step: str, *, ok: bool, seconds: float, note: str) -> None: ...
+
+
 class Step:
     """One running step. `note` is what its last line says beside the time."""
 
