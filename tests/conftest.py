@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A background job of a shell ignores SIGINT and hands that down; with a handler of its own here, what a test starts
+# begins with the default again and can be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPORTS = Path(__file__).with_name("reports")
 

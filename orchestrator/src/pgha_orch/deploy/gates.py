@@ -59,12 +59,12 @@ def replicas(cluster: Cluster) -> Callable[[], Seen]:
 
     def look() -> Seen:
         seen = rest.cluster()
-        # What the DCS says of a machine that has just booted may be from before: it has to answer itself.
-        silent = [n for n in names if not rest.answers(n)]
+        # What the DCS says of a node whose machine or leader has just restarted may be from before: it says so itself.
+        silent = [n for n in names if not rest.serves(n)]
         missing = [n for n in names if seen.member(n) is None]
         waiting = [f'{m.name} "{m.state}"' for m in seen.members if m.name in names and not m.is_healthy]
         if missing or waiting or silent:
-            mute = [f"{n} does not answer yet" for n in silent if n not in missing]
+            mute = [f"{n} does not stream yet" for n in silent if n not in missing]
             text = ", ".join([*waiting, *mute, *(f"{n} has not joined" for n in missing)])
             return _or_dead(cluster, names, Seen(text))
         sync = seen.sync_standbys

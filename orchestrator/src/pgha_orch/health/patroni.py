@@ -15,6 +15,7 @@ from pgha_orch.inventory.model import IPAddress
 REST_PORT = 8008
 TIMEOUT_S = 4.0
 RESTART_TIMEOUT_S = 120.0
+PRIMARY_ROLES = ("primary", "master", "standby_leader")
 SYNC_ROLES = ("sync_standby", "quorum_standby")
 Lag = int | Literal["unknown"]
 _CONFIG = TypeAdapter(dict[str, JsonValue])
@@ -118,12 +119,13 @@ class Rest:
         except HttpError:
             return False
 
-    def answers(self, name: str) -> bool:
-        """Whether the node itself says that its PostgreSQL runs, now and not in the DCS only."""
+    def serves(self, name: str) -> bool:
+        """Whether the node itself says that its PostgreSQL leads or streams, now; the DCS is up to loop_wait old."""
         try:
-            return self.node(name).state == "running"
+            node = self.node(name)
         except OperationError:
             return False
+        return node.state == "running" and (node.role in PRIMARY_ROLES or node.replication_state == "streaming")
 
     def config(self, name: str) -> dict[str, JsonValue]:
         """The dynamic configuration in the DCS, as `name` tells it."""
