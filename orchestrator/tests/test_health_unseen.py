@@ -11,10 +11,10 @@ from typing import cast
 import pytest
 from inventories import GOOD, load_text
 
+from pgha_orch.certificates import certificate_end
 from pgha_orch.health import unseen
 from pgha_orch.identity import dynamic_config
 from pgha_orch.machines import Machine
-from pgha_orch.pki import certificate_end
 from pgha_orch.process import Result, run
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -10,7 +10,8 @@ from inventories import GOOD, changed, fields_refused, load_text
 from pgha_orch.inventory import hba, parameters, schedule
 from pgha_orch.inventory.checks import check
 from pgha_orch.inventory.load import InventoryError
-from pgha_orch.inventory.model import PRESETS, Inventory
+from pgha_orch.inventory.model import Inventory
+from pgha_orch.inventory.timings import PRESETS
 
 
 def test_a_good_inventory_has_no_problems(tmp_path: Path) -> None:

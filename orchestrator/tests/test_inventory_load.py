@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from inventories import GOOD, changed, load_text
 
 from pgha_orch.inventory.load import InventoryError, load
-from pgha_orch.inventory.model import PRESETS, Preset, Role
+from pgha_orch.inventory.model import Role
+from pgha_orch.inventory.timings import PRESETS, Preset
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

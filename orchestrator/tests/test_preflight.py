@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgha_orch.inventory.model import Preset, Role
+from pgha_orch.inventory.model import Role
+from pgha_orch.inventory.timings import Preset
 from pgha_orch.machines import MachineState
 from pgha_orch.preflight.disk import _seconds
 from pgha_orch.preflight.reach import HERE, Flow, _judge

@@ -20,11 +20,11 @@ from pgha_orch.ssh import (
     HostKeyRefused,
     LoginRefused,
     Unreachable,
-    _presented,
     ask_host_key,
     fingerprint,
     is_pinned,
 )
+from pgha_orch.ssh.endpoint import presented
 
 
 @pytest.fixture(scope="module")
@@ -147,4 +147,4 @@ def test_a_server_that_hangs_up_right_after_the_key_exchange_is_unreachable(sshd
     transport = machine.open()
     transport.close()
     with pytest.raises(Unreachable, match="before its host key could be read"):
-        _presented(transport)
+        presented(transport)

@@ -13,7 +13,7 @@ from lab import Lab
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.inventory.load import load
-from pgha_orch.inventory.model import PRESETS, Preset
+from pgha_orch.inventory.timings import PRESETS, Preset
 from pgha_orch.state import StateDir
 
 pytestmark = pytest.mark.timeout(500)

@@ -10,8 +10,9 @@ from pathlib import Path
 from pgha_orch import identity, pki, secrets
 from pgha_orch.http import ClientTls
 from pgha_orch.identity import Identity
+from pgha_orch.inventory.fields import IPAddress
 from pgha_orch.inventory.load import LoadedInventory
-from pgha_orch.inventory.model import Inventory, IPAddress, Role
+from pgha_orch.inventory.model import Inventory, Role
 from pgha_orch.machines import Fleet, Machine, open_fleet
 from pgha_orch.pki import Pki
 from pgha_orch.secrets import Secrets

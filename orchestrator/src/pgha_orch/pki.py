@@ -14,22 +14,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from pgha_orch.certificates import Authority, load_ec_key, make_authority, pem_key
 from pgha_orch.errors import UsageError
 from pgha_orch.inventory.model import Host, Inventory, Role
 from pgha_orch.state import StateDir
 
 T = TypeVar("T")
-
-CA_DAYS = 3650
-LEAF_DAYS = 825
-RENEW_DAYS = 30
-# Certificates start this long ago: a machine whose clock is behind still takes them.
-_BACKDATE = dt.timedelta(hours=24)
 
 # Certificate and key in one file: a run killed at any moment leaves both or none.
 _CA = "pki/ca.pem"
@@ -153,21 +147,20 @@ class _Store:
 
     def __init__(self, state: StateDir, cluster: str, now: dt.datetime) -> None:
         self._state = state
-        self._now = now
-        both = state.read(_CA) or self._make_ca(cluster)
-        self._ca = self._parse(_CA, both, x509.load_pem_x509_certificate)
-        self._ca_key = self._parse(_CA, both, _load_ec_key)
-        self.ca_pem = self._ca.public_bytes(serialization.Encoding.PEM)
+        both = state.read(_CA) or self._make_ca(cluster, now)
+        certificate = self._parse(_CA, both, x509.load_pem_x509_certificate)
+        self._authority = Authority(certificate, self._parse(_CA, both, load_ec_key), now)
+        self.ca_pem = certificate.public_bytes(serialization.Encoding.PEM)
         if state.read("pki/ca.crt") != self.ca_pem:
             state.write("pki/ca.crt", self.ca_pem)
-        if self._ca_key.public_key() != self._ca.public_key():
+        if self._authority.key.public_key() != certificate.public_key():
             raise UsageError(
                 f"{state.path(_CA)}: key and certificate do not belong together",
                 hint="restore it from a copy",
             )
-        if self._ca.not_valid_after_utc <= now:
+        if certificate.not_valid_after_utc <= now:
             raise UsageError(
-                f"{state.path(_CA)}: ended on {self._ca.not_valid_after_utc:%Y-%m-%d}",
+                f"{state.path(_CA)}: ended on {certificate.not_valid_after_utc:%Y-%m-%d}",
                 hint="a CA is not replaced in place: deploy a new cluster and move the data",
             )
 
@@ -178,11 +171,11 @@ class _Store:
         certificate, key = self._state.read(f"{name}.crt"), self._state.read(f"{name}.key")
         if certificate is not None and key is not None:
             parsed = self._parse(f"{name}.crt", certificate, x509.load_pem_x509_certificate)
-            private = self._parse(f"{name}.key", key, _load_ec_key)
-            if self._still_right(parsed, private, names, usages):
+            private = self._parse(f"{name}.key", key, load_ec_key)
+            if self._authority.still_right(parsed, private, names, usages):
                 return KeyPair(certificate, key)
         private = ec.generate_private_key(ec.SECP256R1())
-        made = KeyPair(self._sign(cn, private.public_key(), names, usages), _pem_key(private))
+        made = KeyPair(self._authority.sign(cn, private.public_key(), names, usages), pem_key(private))
         # Key first: a run killed in between leaves two halves that do not match, which the next one replaces.
         self._state.write(f"{name}.key", made.key)
         self._state.write(f"{name}.crt", made.certificate)
@@ -202,73 +195,10 @@ class _Store:
             self._state.write(f"{name}.pub", public + b"\n")
         return SshKey(private, public.decode())
 
-    def _make_ca(self, cluster: str) -> bytes:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"pgha {cluster} CA")])
-        certificate = (
-            self._builder(subject, subject, key.public_key(), CA_DAYS)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(ca=True), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        both = pem + _pem_key(key)
+    def _make_ca(self, cluster: str, now: dt.datetime) -> bytes:
+        both = make_authority(cluster, now)
         self._state.write(_CA, both)
         return both
-
-    def _sign(
-        self,
-        cn: str,
-        public: ec.EllipticCurvePublicKey,
-        names: list[x509.GeneralName],
-        usages: tuple[x509.ObjectIdentifier, ...],
-    ) -> bytes:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)])
-        issuer = self._ca_key.public_key()
-        certificate = (
-            self._builder(subject, self._ca.subject, public, LEAF_DAYS)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
-            .sign(self._ca_key, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
-
-    def _builder(
-        self, subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - _BACKDATE)
-            .not_valid_after(self._now + dt.timedelta(days=days))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        )
-
-    def _still_right(
-        self,
-        certificate: x509.Certificate,
-        key: ec.EllipticCurvePrivateKey,
-        names: list[x509.GeneralName],
-        usages: tuple[x509.ObjectIdentifier, ...],
-    ) -> bool:
-        try:
-            found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-            certificate.verify_directly_issued_by(self._ca)
-        except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature):
-            return False
-        return (
-            set(found) == set(names)
-            and set(purposes) == set(usages)
-            and certificate.public_key() == key.public_key()
-            and certificate.not_valid_after_utc - self._now > dt.timedelta(days=RENEW_DAYS)
-        )
 
     def _parse(self, name: str, data: bytes, load: Callable[[bytes], T]) -> T:
         try:
@@ -278,38 +208,3 @@ class _Store:
                 f"{self._state.path(name)}: damaged ({type(exc).__name__})",
                 hint="restore it from a copy; unless it is the CA's, deleting it and its pair makes new ones",
             ) from None
-
-
-def certificate_end(pem: bytes) -> dt.datetime | None:
-    """When the first certificate of a PEM file ends (UTC); None when there is none in it."""
-    try:
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
-    except ValueError:
-        return None
-
-
-def _load_ec_key(data: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(data, None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("not an EC key")
-    return key
-
-
-def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )

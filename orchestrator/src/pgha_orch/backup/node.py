@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pgha_orch.deploy.database import psql
 from pgha_orch.errors import OperationError, ProcessError
 from pgha_orch.identity import ports
-from pgha_orch.inventory.model import ParameterValue
+from pgha_orch.inventory.fields import ParameterValue
 from pgha_orch.machines import Machine
 from pgha_orch.progress import Seen, Step, wait_for
 

@@ -15,7 +15,8 @@ from pgha_orch.errors import OperationError
 from pgha_orch.health import backup, patroni, proof
 from pgha_orch.health.backup import Repository
 from pgha_orch.health.rows import Problem, Row
-from pgha_orch.inventory.model import Backup, Role
+from pgha_orch.inventory.backup import Backup
+from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
 
 SQL_TIMEOUT_S = 8.0

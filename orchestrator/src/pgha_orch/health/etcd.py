@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pgha_orch.errors import OperationError
 from pgha_orch.http import ClientTls, HttpError, request
-from pgha_orch.inventory.model import IPAddress
+from pgha_orch.inventory.fields import IPAddress
 
 CLIENT_PORT = 2379
 TIMEOUT_S = 3.0

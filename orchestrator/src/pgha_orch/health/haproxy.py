@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pgha_orch.errors import OperationError
 from pgha_orch.health.etcd import url
 from pgha_orch.http import ClientTls, request
-from pgha_orch.inventory.model import IPAddress
+from pgha_orch.inventory.fields import IPAddress
 
 TIMEOUT_S = 3.0
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from pgha_orch.errors import OperationError
 from pgha_orch.health.etcd import url
 from pgha_orch.http import ClientTls, HttpError, request
-from pgha_orch.inventory.model import IPAddress
+from pgha_orch.inventory.fields import IPAddress
 
 REST_PORT = 8008
 TIMEOUT_S = 4.0
@@ -153,10 +153,12 @@ class Rest:
         """
         self._ask(name, "POST", "/restart", json={"timeout": f"{timeout_s:g}s"}, timeout_s=timeout_s + 10)
 
-    def switchover(self, leader: str, candidate: str | None = None, *, timeout_s: float = 60.0) -> None:
-        """A planned change of the leader; returns when it is done."""
+    def switchover(
+        self, leader: str, candidate: str | None = None, *, via: str | None = None, timeout_s: float = 60.0
+    ) -> None:
+        """A planned change of the leader, asked of `via` or of the leader itself; returns when it is done."""
         body = {"leader": leader} | ({"candidate": candidate} if candidate else {})
-        self._ask(leader, "POST", "/switchover", json=body, timeout_s=timeout_s)
+        self._ask(via or leader, "POST", "/switchover", json=body, timeout_s=timeout_s)
 
     def reinitialize(self, name: str) -> None:
         """Throw a replica's data away and clone it anew."""

@@ -15,6 +15,7 @@ from functools import partial
 from pydantic import JsonValue
 
 from pgha_orch import sql
+from pgha_orch.certificates import RENEW_DAYS, certificate_end
 from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
 from pgha_orch.health import patroni
@@ -22,7 +23,6 @@ from pgha_orch.health.rows import Problem
 from pgha_orch.identity import dynamic_config
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
-from pgha_orch.pki import RENEW_DAYS, certificate_end
 
 SQL_TIMEOUT_S = 3.0
 EXEC_TIMEOUT_S = 8.0

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgha_orch.identity import ports
-from pgha_orch.inventory.model import Durability, Inventory, ParameterValue, Role
+from pgha_orch.inventory.fields import ParameterValue
+from pgha_orch.inventory.model import Durability, Inventory, Role
 
 JsonValue = bool | int | float | str | Mapping[str, "JsonValue"]
 

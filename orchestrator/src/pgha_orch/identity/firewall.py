@@ -9,7 +9,8 @@ from typing import Literal
 
 from pgha_orch.identity import ports
 from pgha_orch.identity.site import Site
-from pgha_orch.inventory.model import IPAddress, IPNetwork, Role
+from pgha_orch.inventory.fields import IPAddress, IPNetwork
+from pgha_orch.inventory.model import Role
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pgha_orch.identity.archive import Member
 from pgha_orch.identity.dynamic import dynamic_config
 from pgha_orch.identity.site import Site, bracketed
 from pgha_orch.identity.template import render
-from pgha_orch.inventory.model import IPAddress, Role, Tags
+from pgha_orch.inventory.fields import IPAddress
+from pgha_orch.inventory.model import Role, Tags
 
 # Member directory and leaf of the PKI.
 _KEYS = {"patroni/rest": "rest", "patroni/etcd-client": "etcd-client", "postgresql/server": "server"}

@@ -7,7 +7,9 @@ from ipaddress import IPv6Address
 
 from pgha_orch.identity import ports
 from pgha_orch.identity.dynamic import archiving
-from pgha_orch.inventory.model import Backup, Host, Inventory, IPAddress, Role
+from pgha_orch.inventory.backup import Backup
+from pgha_orch.inventory.fields import IPAddress
+from pgha_orch.inventory.model import Host, Inventory, Role
 from pgha_orch.pki import Pki
 from pgha_orch.secrets import Secrets
 

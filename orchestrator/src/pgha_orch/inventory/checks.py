@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 from pgha_orch.inventory import checks_backup, checks_network, checks_postgresql
 from pgha_orch.inventory.findings import Problem
-from pgha_orch.inventory.model import PRESETS, Driver, Inventory, Role, Tags, Timings
+from pgha_orch.inventory.model import Driver, Inventory, Role, Tags
+from pgha_orch.inventory.timings import PRESETS, Timings
 
 Rule = Callable[[Inventory], Iterator[Problem]]
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, ip_address
 
+from pgha_orch.inventory.fields import IPAddress, IPNetwork
 from pgha_orch.inventory.findings import FieldPath, Problem
-from pgha_orch.inventory.model import Inventory, IPAddress, IPNetwork, Role
+from pgha_orch.inventory.model import Inventory, Role
 
 _HOST_OR_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _WIDEST = {4: 8, 6: 32}  # shortest prefix of a cluster's network

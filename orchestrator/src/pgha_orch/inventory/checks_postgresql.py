@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 
 from pgha_orch.inventory import hba, parameters
+from pgha_orch.inventory.fields import ParameterValue
 from pgha_orch.inventory.findings import Problem, shown
-from pgha_orch.inventory.model import Driver, Durability, Inventory, ParameterValue, Role
+from pgha_orch.inventory.model import Driver, Durability, Inventory, Role
 
 # Patroni makes postgres, replicator and rewind; PostgreSQL keeps pg_*, public and none for itself.
 RESERVED_USERS = {"postgres", "replicator", "rewind", "pgha", "public", "none"}

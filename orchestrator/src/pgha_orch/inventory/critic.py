@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from pgha_orch.inventory.fields import IPNetwork
 from pgha_orch.inventory.findings import Problem, shown
-from pgha_orch.inventory.model import Driver, Durability, Inventory, IPNetwork, Preset, Role
+from pgha_orch.inventory.model import Driver, Durability, Inventory, Role
+from pgha_orch.inventory.timings import Preset
 
 
 def criticise(inventory: Inventory) -> list[Problem]:

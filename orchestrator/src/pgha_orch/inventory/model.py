@@ -7,33 +7,23 @@ Only the shape and the rules of single fields are here; rules between fields are
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
-ParameterValue = bool | int | float | str
-
-# RFC 1123 label, which is also a valid Patroni member name and etcd name.
-HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-# Patroni scope, pgBackRest stanza, nspawn machine prefix.
-ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
-# An identifier that PostgreSQL needs no quoting for.
-PgName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
-# A fingerprint as ssh-keygen -l prints it, or a public key line.
-HostKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(SHA256:[A-Za-z0-9+/]{43}|(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/]{60,}={0,2}( .*)?)$"
-    ),
-]
-
-
-class Strict(BaseModel):
-    # The text below a field is its description in the JSON Schema.
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from pgha_orch.inventory.backup import Backup
+from pgha_orch.inventory.fields import (
+    ClusterName,
+    HostKey,
+    HostName,
+    IPAddress,
+    IPNetwork,
+    ParameterValue,
+    PgName,
+    Strict,
+)
+from pgha_orch.inventory.timings import PRESETS, Preset, Timings
 
 
 class Role(StrEnum):
@@ -58,45 +48,6 @@ class Durability(StrEnum):
     SYNC = "sync"  # a sync standby while there is one
     ASYNC = "async"  # nothing: a failover may lose the newest transactions
     QUORUM = "quorum"  # any of the standbys; needs the watchdog
-
-
-class Preset(StrEnum):
-    FAST = "fast"
-    NORM = "norm"
-    SAFE = "safe"
-    WIDE = "wide"
-
-
-class HealthCheck(Strict):
-    """HAProxy's check of Patroni's REST API. Milliseconds; counts of checks."""
-
-    inter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
-    """Milliseconds between checks of a server that is up."""
-    fastinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 500
-    """Milliseconds between checks of a server whose last check changed its result."""
-    downinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
-    """Milliseconds between checks of a server that is down."""
-    rise: Annotated[int, Field(ge=1, le=10)] = 1
-    """Good checks in a row until a server is up."""
-    fall: Annotated[int, Field(ge=1, le=30)] = 12
-    """Unanswered checks in a row until a server is down; a restart of Patroni must fit in fall x fastinter_ms."""
-
-
-class Timings(Strict):
-    """Patroni's failover timings, seconds (reliability.md, Failover timing)."""
-
-    ttl: Annotated[int, Field(ge=20, le=600)]
-    """Seconds that the leader lock lives without renewal: what bounds a failover after a power-off."""
-    loop_wait: Annotated[int, Field(ge=1, le=120)]
-    """Seconds between two rounds of Patroni's loop."""
-    retry_timeout: Annotated[int, Field(ge=3, le=120)]
-    """Seconds that Patroni retries etcd and PostgreSQL before the leader gives up its role."""
-    primary_start_timeout: Annotated[int, Field(ge=0, le=3600)] = 0
-    """Seconds that a crashed primary may take to recover in place; 0: fail over at once."""
-    safety_margin: Annotated[int, Field(ge=-1, le=120)] = 5
-    """Seconds before the end of ttl at which the watchdog resets a hung primary; -1: at half of ttl."""
-    check: HealthCheck = HealthCheck()
-    """HAProxy's checks of the database hosts."""
 
 
 class Image(Strict):
@@ -130,7 +81,7 @@ class Database(Strict):
 class PostgreSQL(Strict):
     """Parameters go to Patroni's dynamic configuration; users and databases are made once a leader runs."""
 
-    parameters: dict[str, ParameterValue] = {}
+    parameters: dict[str, ParameterValue] = {}  # noqa: RUF012 - pydantic copies it
     """PostgreSQL parameters, by name; those that Patroni or pgha set themselves are refused."""
     users: tuple[User, ...] = ()
     """Users that are created once a leader runs."""
@@ -146,90 +97,6 @@ class PostgreSQL(Strict):
     """The primary goes on without an etcd majority while it reaches all other members."""
     watchdog: Literal["auto", "required", "off"] = "auto"
     """A device that resets a hung primary; auto: required where the machine has one, else off."""
-
-
-class S3(Strict):
-    bucket: str
-    """Name of the bucket."""
-    endpoint: str
-    """Host name of the store, with a port if it is not 443, without https://."""
-    region: str
-    """Region of the bucket."""
-    path: str = "/pgbackrest"
-    """Directory in the bucket that holds the repository."""
-    uri_style: Literal["host", "path"] = "host"
-    """Where the bucket's name goes: `host` (bucket.endpoint) or `path` (endpoint/bucket)."""
-    verify_tls: bool = True
-    """Check the store's certificate."""
-
-
-class Repository(Strict):
-    """Where backups go: the `backup` role's host (default), or S3."""
-
-    s3: S3 | None = None
-    """An S3 bucket in place of a backup host; its keys are no part of the inventory."""
-    cipher: Literal["none", "aes-256-cbc"] = "none"
-    """Encryption of the repository; the key is generated and kept in the state directory."""
-
-
-class Retention(Strict):
-    full: Annotated[int, Field(ge=1, le=9_999_999)] = 2
-    """Full backups to keep; with them the WAL to restore to any time since the oldest."""
-    differential: Annotated[int, Field(ge=1, le=9_999_999)] | None = None
-    """Differential backups to keep; without it, as many as the full ones have."""
-
-
-class Schedule(Strict):
-    """systemd OnCalendar expressions, in UTC (systemd.time(7)); None: never."""
-
-    full: str | None = "Sun *-*-* 01:00:00"
-    """When full backups start."""
-    differential: str | None = "Mon..Sat *-*-* 01:00:00"
-    """When differential backups (changes since the full one) start."""
-    incremental: str | None = None
-    """When incremental backups (changes since any one) start."""
-
-
-# database.schema.table, of names that PostgreSQL needs no quoting for.
-TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62}){2}$")]
-
-
-class Prove(Strict):
-    """Proofs that a backup can be restored: restored beside everything else, started, read in full."""
-
-    schedule: str | None = None
-    """When a restore is proven (systemd OnCalendar, UTC); null: only by `pgha-orch backup prove`."""
-    tables: tuple[TableName, ...] = ()
-    """Tables whose rows a proof counts and records, as database.schema.table."""
-
-
-class BackupAlarm(Strict):
-    """When `pgha-orch status` warns."""
-
-    backup_hours: Annotated[int, Field(ge=1, le=8784)] = 36
-    """Hours that the newest backup may be old."""
-    proof_days: Annotated[int, Field(ge=1, le=366)] = 35
-    """Days that the newest proven restore may be old."""
-
-
-class Backup(Strict):
-    repository: Repository = Repository()
-    """Where backups go."""
-    retention: Retention = Retention()
-    """How many backups are kept."""
-    schedule: Schedule = Schedule()
-    """When backups are made."""
-    compress: Literal["none", "gz", "lz4", "zst"] = "lz4"
-    """Compression of backups and archived WAL."""
-    process_max: Annotated[int, Field(ge=1, le=64)] = 2
-    """Processes that compress and copy at once."""
-    wal_queue_mib: Annotated[int, Field(ge=64, le=16_777_216)] = 8192
-    """MiB of WAL that the leader keeps while the repository is down; beyond it the WAL archive gets a gap rather
-    than the database a full disk, and a new backup is due."""
-    prove: Prove = Prove()
-    """When and how restores are proven."""
-    alarm: BackupAlarm = BackupAlarm()
-    """How old backups and proofs may be."""
 
 
 class Proxy(Strict):
@@ -367,35 +234,3 @@ class Inventory(Strict):
         """The PostgreSQL host that starts first: the one marked `bootstrap`, or the first in the file."""
         nodes = self.of_role(Role.POSTGRES)
         return next((name for name, host in nodes.items() if host.bootstrap), next(iter(nodes)))
-
-
-# reliability.md, Failover timing; names and most values as Pigsty publishes them as pg_rto_plan. `fast` differs by
-# measurement (docs/drills.md): a crash is noticed within 2 s, and fails over. With a start timeout above 0 a primary
-# that cannot start (its WAL disk is full) keeps the lock and tries for ever, each try with a timeout of its own.
-PRESETS: dict[Preset, Timings] = {
-    Preset.FAST: Timings(ttl=20, loop_wait=2, retry_timeout=5, primary_start_timeout=0, safety_margin=5),
-    Preset.NORM: Timings(
-        ttl=30,
-        loop_wait=5,
-        retry_timeout=10,
-        primary_start_timeout=15,
-        safety_margin=5,
-        check=HealthCheck(inter_ms=2000, fastinter_ms=1000, downinter_ms=2000, fall=4),
-    ),
-    Preset.SAFE: Timings(
-        ttl=60,
-        loop_wait=10,
-        retry_timeout=20,
-        primary_start_timeout=45,
-        safety_margin=10,
-        check=HealthCheck(inter_ms=3000, fastinter_ms=1500, downinter_ms=3000, fall=3),
-    ),
-    Preset.WIDE: Timings(
-        ttl=120,
-        loop_wait=20,
-        retry_timeout=30,
-        primary_start_timeout=95,
-        safety_margin=15,
-        check=HealthCheck(inter_ms=4000, fastinter_ms=2000, downinter_ms=4000, fall=3),
-    ),
-}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pgha_orch.inventory import model
+from pgha_orch.inventory import fields, model
 from pgha_orch.inventory.findings import FieldPath, Problem, dotted, shown
 from pgha_orch.inventory.source import Plain, Source
 
@@ -30,10 +30,10 @@ def _pattern(annotated: object, message: str, hint: str) -> None:
     _PATTERNS[get_args(annotated)[1].pattern] = (message, hint)
 
 
-_pattern(model.HostName, "not a host name", "use a-z, 0-9 and inner hyphens, at most 63: pg-1")
-_pattern(model.ClusterName, "not a cluster name", "use a-z, 0-9 and inner hyphens, 2 to 32, a letter first: orders")
-_pattern(model.HostKey, "not an SSH host key", 'use "SHA256:..." from ssh-keygen -l, or "ssh-ed25519 AAAA..."')
-_pattern(model.PgName, "not a plain PostgreSQL name", "use a-z, 0-9 and _, at most 63, no digit first: order_app")
+_pattern(fields.HostName, "not a host name", "use a-z, 0-9 and inner hyphens, at most 63: pg-1")
+_pattern(fields.ClusterName, "not a cluster name", "use a-z, 0-9 and inner hyphens, 2 to 32, a letter first: orders")
+_pattern(fields.HostKey, "not an SSH host key", 'use "SHA256:..." from ssh-keygen -l, or "ssh-ed25519 AAAA..."')
+_pattern(fields.PgName, "not a plain PostgreSQL name", "use a-z, 0-9 and _, at most 63, no digit first: order_app")
 
 
 def _branches(annotation: object) -> list[Any]:

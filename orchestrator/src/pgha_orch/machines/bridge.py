@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pgha_orch.errors import OperationError, UsageError
-from pgha_orch.inventory.model import IPAddress, IPNetwork
+from pgha_orch.inventory.fields import IPAddress, IPNetwork
 from pgha_orch.process import run
 
 GUARD_METRIC = "4278198272"  # as the kernel's own "unreachable" of last resort for IPv6

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from pgha_orch.inventory.model import IPAddress
+from pgha_orch.inventory.fields import IPAddress
 from pgha_orch.machines.base import Machine
 
 CUT_TABLE = "inet pgha_drill"

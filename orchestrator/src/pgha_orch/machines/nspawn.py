@@ -14,23 +14,20 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pgha_orch.errors import OperationError, ProcessError, UsageError
+from pgha_orch.errors import OperationError, ProcessError
 from pgha_orch.identity import Identity
-from pgha_orch.image import Image, ensure_images
-from pgha_orch.inventory.model import Inventory, Role
+from pgha_orch.image import Image
 from pgha_orch.machines import cgroup
-from pgha_orch.machines.base import Machine, MachineState
-from pgha_orch.machines.bridge import Bridge
+from pgha_orch.machines.base import MachineState
+from pgha_orch.machines.nspawn_processes import alive, gone
 from pgha_orch.process import Result, run, spawn_detached, stream
-from pgha_orch.progress import Reporter
-from pgha_orch.state import StateDir
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +37,10 @@ CONSOLE_LIMIT_BYTES = 4 * 1024 * 1024
 POLL_S = 0.05
 # systemd's own signals to PID 1 of a container (systemd(1), SIGNALS): start poweroff.target.
 SIG_POWEROFF = signal.SIGRTMIN + 4
-INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-INOTIFY_PER_MACHINE = 16
-INOTIFY_SPARE = 1024  # what this host itself and other clusters use
 # Both builders' places, so that the driver need not know which image it booted.
 PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The firewall; etcd's priority; nothing of the host's clock.
 CAPABILITIES = "CAP_NET_ADMIN,CAP_SYS_NICE,CAP_IPC_LOCK"
-PROGRAMS = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "ip": "iproute2"}
 
 
 class _Booted(BaseModel):
@@ -138,7 +131,7 @@ class NspawnMachine:
         if leader is not None:
             with suppress(ProcessLookupError):
                 os.kill(leader, SIG_POWEROFF)
-        if not _gone(supervisor, timeout_s, leader):
+        if not gone(supervisor, timeout_s, leader, poll_s=POLL_S):
             self.kill()
         cgroup.remove(self.unit)
 
@@ -149,7 +142,7 @@ class NspawnMachine:
         leader = self._leader()
         with suppress(ProcessLookupError):
             os.kill(leader if leader is not None else supervisor, signal.SIGKILL)
-        if not _gone(supervisor, KILL_TIMEOUT_S, leader):
+        if not gone(supervisor, KILL_TIMEOUT_S, leader, poll_s=POLL_S):
             raise OperationError(f"{self.name}: process {supervisor} (systemd-nspawn) does not end")
         cgroup.remove(self.unit)
 
@@ -251,7 +244,7 @@ class NspawnMachine:
         except (OSError, ValueError):
             return None
         mine = f"--load-credential=pgha.identity:{self._identity_file}".encode()
-        return pid if mine in argv and _alive(pid) else None
+        return pid if mine in argv and alive(pid) else None
 
     def _has_ended(self) -> bool:
         """Whether the process that the pid file names is gone.
@@ -259,7 +252,7 @@ class NspawnMachine:
         `_supervisor` cannot tell while it starts: in the middle of an exec a process has no command line.
         """
         try:
-            return not _alive(int((self.directory / "pid").read_text()))
+            return not alive(int((self.directory / "pid").read_text()))
         except (OSError, ValueError):
             return False
 
@@ -271,7 +264,7 @@ class NspawnMachine:
         with suppress(OSError):
             for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
                 # Before it execs, the child is a copy of nspawn that has not entered its namespaces yet.
-                if b"systemd-nspawn" not in Path(f"/proc/{child}/cmdline").read_bytes() and _alive(int(child)):
+                if b"systemd-nspawn" not in Path(f"/proc/{child}/cmdline").read_bytes() and alive(int(child)):
                     return int(child)
         return None
 
@@ -295,125 +288,3 @@ class NspawnMachine:
             lines = self.console.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
             return " | ".join(lines[-3:])
         return "no console output"
-
-
-@dataclass(frozen=True)
-class NspawnFleet:
-    """All containers of a cluster, on a bridge of their own."""
-
-    inventory: Inventory
-    directory: Path
-    prefix: str
-    bridge: Bridge
-    machines: Mapping[str, Machine]
-    boots_images = True
-    patience = 1.0
-
-    @classmethod
-    def open(cls, inventory: Inventory, state: StateDir) -> NspawnFleet:
-        cluster_id = state.cluster_id()
-        bridge = Bridge(f"pgha-{cluster_id}", inventory.network, inventory.bridge_address)
-        prefix, directory = f"{cluster_id}-", state.root / "machines"
-        names = {
-            name: NspawnMachine(name, f"{prefix}{name}", directory / name, bridge.name) for name in inventory.hosts
-        }
-        return cls(inventory, directory, prefix, bridge, names)
-
-    def preflight(self) -> None:
-        if os.geteuid() != 0:
-            raise UsageError(
-                "machines: nspawn: only root can start systemd-nspawn machines",
-                hint="run it as root (sudo), or use machines: ssh",
-            )
-        for program, package in PROGRAMS.items():
-            if shutil.which(program) is None:
-                raise UsageError(f"{program} is not installed", hint=f"apt-get install {package}")
-        self.bridge.assert_free()
-
-    def images(self, image_dir: Path, reporter: Reporter) -> Mapping[Role, Image]:
-        return ensure_images(self.inventory, image_dir, reporter)
-
-    def network_up(self) -> bool:
-        _allow_inotify(len(self.machines))
-        return self.bridge.up()
-
-    def network_down(self) -> None:
-        self.bridge.down(guard=self.directory.exists() and any(self.directory.iterdir()))
-
-    def assert_reachable(self) -> None:
-        self.bridge.assert_local(next(iter(self.inventory.hosts.values())).address)
-
-    def unconfirmed(self) -> Mapping[str, str]:
-        return {}  # nothing here is reached through sshd
-
-    def confirm(self, name: str, key: str) -> None:
-        raise OperationError(f"{name}: nspawn machines have no key to confirm")
-
-    def strays(self) -> tuple[str, ...]:
-        if not self.directory.exists():
-            return ()
-        return tuple(sorted(p.name for p in self.directory.iterdir() if p.is_dir() and p.name not in self.machines))
-
-    def stray(self, name: str) -> Machine:
-        return NspawnMachine(name, f"{self.prefix}{name}", self.directory / name, self.bridge.name)
-
-
-def _allow_inotify(machines: int) -> None:
-    """Raise the kernel's limit of inotify instances of one user when this host's is too low for the machines.
-
-    All machines' root is this host's root. Past the limit, 128 by default, systemd in the next machine ends at
-    once and says nothing: seen with 22 machines on one host, about six instances each.
-    """
-    now = int(INOTIFY_LIMIT.read_text())
-    wanted = INOTIFY_SPARE + INOTIFY_PER_MACHINE * machines
-    if now < wanted:
-        INOTIFY_LIMIT.write_text(f"{wanted}\n")
-        log.info("fs.inotify.max_user_instances was %d; it is %d now, for %d machines", now, wanted, machines)
-
-
-def images_in_use() -> set[Path]:
-    """Roots of the images that nspawn machines of this host run on now, whoever started them."""
-    found: set[Path] = set()
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            argv = cmdline.read_bytes().split(b"\0")
-            if argv[0].endswith(b"systemd-nspawn"):
-                found |= {Path(os.fsdecode(a.partition(b"=")[2])) for a in argv if a.startswith(b"--directory=")}
-    return found
-
-
-def _alive(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def _wake_guests(leader: int | None) -> None:
-    """Continue every stopped nsenter that is in the machine of this PID 1.
-
-    A shutdown stops all processes before it ends them, and nsenter then stops itself as its child did. Asleep it
-    never collects its dead child, and without that the machine's PID 1 never ends: a forgotten `logs -f` would
-    hold the machine for good.
-    """
-    if leader is None:
-        return
-    target = f"--target\0{leader}\0".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            argv = (process / "cmdline").read_bytes()
-            stopped = (process / "stat").read_text().rpartition(")")[2].split()[0] == "T"
-            if stopped and target in argv and argv.split(b"\0")[0].endswith(b"nsenter"):
-                os.kill(int(process.name), signal.SIGCONT)
-
-
-def _gone(pid: int, timeout_s: float, leader: int | None) -> bool:
-    """Wait for the end of systemd-nspawn, process `pid`; False when it still runs after `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    while _alive(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-        _wake_guests(leader)
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-    return True

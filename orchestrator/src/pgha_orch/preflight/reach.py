@@ -18,7 +18,7 @@ from ipaddress import ip_address, ip_network
 from pgha_orch.cluster import Cluster
 from pgha_orch.identity.firewall import rules
 from pgha_orch.identity.site import Site
-from pgha_orch.inventory.model import IPAddress
+from pgha_orch.inventory.fields import IPAddress
 from pgha_orch.machines import Machine, MachineState
 
 HERE = "pgha-orch"

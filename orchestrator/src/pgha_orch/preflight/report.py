@@ -12,7 +12,8 @@ from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
 from pgha_orch.image import Manifest, manifest
 from pgha_orch.image.manifest import IN_IMAGE
-from pgha_orch.inventory.model import PRESETS, Preset, Role, Timings
+from pgha_orch.inventory.model import Role
+from pgha_orch.inventory.timings import PRESETS, Preset, Timings
 from pgha_orch.machines import Machine, MachineState
 from pgha_orch.preflight import disk, reach
 

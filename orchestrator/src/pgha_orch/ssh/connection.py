@@ -1,88 +1,38 @@
-"""The one door to SSH: host keys that are known beforehand, a deadline for everything, one mapping to errors.
-
-A `Connection` is made when it is first needed, kept, shared by threads, and made anew after it broke. A command
-that was sent is never sent twice.
-"""
+"""A connection that is made when it is first needed, kept, shared by threads, and made anew after it broke."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
-import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
-from pgha_orch.errors import OperationError, ProcessError
+from pgha_orch.errors import ProcessError
 from pgha_orch.process import Result
+from pgha_orch.ssh.endpoint import (
+    CONNECT_TIMEOUT_S,
+    DroppedEarly,
+    Endpoint,
+    HostKeyRefused,
+    LoginRefused,
+    SshError,
+    Unreachable,
+    fingerprint,
+    is_pinned,
+    open_transport,
+    presented,
+    reason,
+)
 
-CONNECT_TIMEOUT_S = 5.0
 LOGIN_TIMEOUT_S = 15.0
 # sshd drops connections early when many log in at once (MaxStartups): try again, a little later each time.
 RETRY_AFTER_S = (0.3, 1.0, 2.0)
 MAX_CHANNELS = 8  # sshd's MaxSessions is 10; one is for an operator
 POLL_S = 0.005
 DRAIN_S = 1.0
-
-
-class SshError(OperationError):
-    """The machine could not be asked."""
-
-
-class Unreachable(SshError):
-    """Nothing that speaks SSH answers there."""
-
-
-class HostKeyRefused(SshError):
-    """Something answers with a host key that is not the known one. `presented` is "ssh-ed25519 AAAA..."."""
-
-    def __init__(self, message: str, *, presented: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.presented = presented
-
-
-class LoginRefused(SshError):
-    """The machine is the right one, and does not take our keys."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where sshd answers and as whom to log in."""
-
-    address: str
-    port: int = 22
-    user: str = "root"
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
-
-
-def fingerprint(public: str) -> str:
-    """ "SHA256:..." of a public key line "ssh-ed25519 AAAA...", as ssh-keygen prints it."""
-    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
-def is_pinned(public: str, pins: Sequence[str]) -> bool:
-    """Whether a host key is one of `pins`: fingerprints or public key lines; comments do not count."""
-    known = {pin if pin.startswith("SHA256:") else fingerprint(pin) for pin in pins}
-    return fingerprint(public) in known
-
-
-def ask_host_key(endpoint: Endpoint, *, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
-    """The host key that answers there, as "ssh-ed25519 AAAA...". Logs in nowhere, trusts nothing."""
-    transport = _open(endpoint, timeout_s)
-    try:
-        return _presented(transport)
-    finally:
-        transport.close()
 
 
 class Connection:
@@ -140,7 +90,7 @@ class Connection:
                 channel.exec_command(command)
                 result = self._collect(channel, tuple(argv), data, timeout_s * self._patience, shown)
             except (paramiko.SSHException, EOFError, OSError) as exc:
-                raise Unreachable(f"{shown}: the connection broke: {_reason(exc)}") from exc
+                raise Unreachable(f"{shown}: the connection broke: {reason(exc)}") from exc
             finally:
                 channel.close()
         if check and result.returncode != 0:
@@ -156,17 +106,17 @@ class Connection:
     def _connect(self) -> paramiko.Transport:
         for wait_s in (*RETRY_AFTER_S, None):
             try:
-                transport = _open(self.endpoint, CONNECT_TIMEOUT_S * self._patience)
-                presented = _presented(transport)
+                transport = open_transport(self.endpoint, CONNECT_TIMEOUT_S * self._patience)
+                host_key = presented(transport)
                 break
-            except _DroppedEarly as exc:
+            except DroppedEarly as exc:
                 if wait_s is None:
                     raise Unreachable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
                 time.sleep(wait_s)
             except Unreachable as exc:
                 raise Unreachable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
         try:
-            self._check_host_key(presented)
+            self._check_host_key(host_key)
             self._login(transport)
         except BaseException:
             transport.close()
@@ -195,7 +145,7 @@ class Connection:
             except paramiko.AuthenticationException:
                 continue
             except (paramiko.SSHException, EOFError, OSError) as exc:
-                raise Unreachable(f"{self.name}: {self.endpoint}: login broke off: {_reason(exc)}") from exc
+                raise Unreachable(f"{self.name}: {self.endpoint}: login broke off: {reason(exc)}") from exc
         raise LoginRefused(
             f"{self.name}: {self.endpoint} lets {self.endpoint.user} in with none of our keys: "
             f"{', '.join(tried) or 'there is none'}",
@@ -211,7 +161,7 @@ class Connection:
             except (paramiko.SSHException, EOFError, OSError) as exc:
                 self._forget(transport)
                 if last:
-                    raise Unreachable(f"{self.name}: {self.endpoint}: no session: {_reason(exc)}") from exc
+                    raise Unreachable(f"{self.name}: {self.endpoint}: no session: {reason(exc)}") from exc
         raise AssertionError("unreachable")
 
     def _forget(self, transport: paramiko.Transport) -> None:
@@ -264,49 +214,8 @@ class Connection:
         return Result(argv, code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-class _DroppedEarly(Unreachable):
-    """The connection stood, and ended before sshd said who it is."""
-
-
-def _open(endpoint: Endpoint, timeout_s: float) -> paramiko.Transport:
-    """A transport after key exchange, not logged in. That may take three times as long as a connection."""
-    try:
-        sock = socket.create_connection((endpoint.address, endpoint.port), timeout=timeout_s)
-    except TimeoutError as exc:
-        raise Unreachable(
-            f"{endpoint}: no answer within {timeout_s:g} s", hint="is it switched on, and is it its address?"
-        ) from exc
-    except OSError as exc:
-        raise Unreachable(
-            f"{endpoint}: {exc.strerror or exc}", hint="is it switched on, and is it its address?"
-        ) from exc
-    try:
-        transport = paramiko.Transport(sock)
-        transport.daemon = True
-        transport.banner_timeout = 3 * timeout_s
-        transport.start_client(timeout=3 * timeout_s)
-        transport.set_keepalive(15)
-    except (paramiko.SSHException, EOFError, OSError) as exc:
-        with suppress(OSError):
-            sock.close()
-        raise _DroppedEarly(f"{endpoint}: it does not speak SSH: {_reason(exc)}") from exc
-    return transport
-
-
-def _presented(transport: paramiko.Transport) -> str:
-    try:
-        key = transport.get_remote_server_key()
-    except paramiko.SSHException as exc:  # it hung up between the key exchange and now
-        raise _DroppedEarly(f"the connection ended before its host key could be read: {_reason(exc)}") from exc
-    return f"{key.get_name()} {key.get_base64()}"
-
-
 def _private_key(path: Path) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path)
     except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as exc:
-        raise SshError(f"{path}: no private key that can be used: {_reason(exc)}") from exc
-
-
-def _reason(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
+        raise SshError(f"{path}: no private key that can be used: {reason(exc)}") from exc
