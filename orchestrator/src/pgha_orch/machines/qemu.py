@@ -191,6 +191,7 @@ class QemuMachine:
             if self.identity_drive
             else ["-fw_cfg", f"name=opt/io.systemd.credentials/pgha.identity,file={self.directory / 'identity.tar'}"]
         )
+        kernel = self.accelerator.kernel_arguments
         return [
             *("qemu-system-x86_64", "-name", self.unit, "-uuid", str(machine_id)),
             *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -199,7 +200,7 @@ class QemuMachine:
             *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
             *("-qmp", f"unix:{self._socket},server=on,wait=off"),
             *("-kernel", str(found.kernel.vmlinuz), "-initrd", str(found.kernel.initrd)),
-            *("-append", f"{disk.COMMAND_LINE} systemd.machine_id={machine_id.hex}"),
+            *("-append", " ".join([disk.COMMAND_LINE, f"systemd.machine_id={machine_id.hex}", *kernel])),
             *("-drive", f"file={found.path},format=qcow2,if=virtio,readonly=on"),
             *("-drive", f"file={self.data},format=raw,if=virtio,discard=unmap"),
             *identity,
