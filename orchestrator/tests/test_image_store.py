@@ -118,5 +118,5 @@ def test_prune_keeps_the_newest_and_what_machines_run_on(tmp_path: Path) -> None
     used = put(tmp_path, build_id="22" * 32)
     last = put(tmp_path, build_id="33" * 32)
     other = put(tmp_path, role="backup")
-    assert prune(tmp_path, keep={used.root}) == [gone.directory]
+    assert prune(tmp_path, keep={used.directory}) == [gone.directory]
     assert {image.root for image in list_images(tmp_path)} == {used.root, last.root, other.root}

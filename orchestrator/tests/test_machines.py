@@ -16,7 +16,8 @@ import pytest
 
 from pgha_orch.errors import OperationError
 from pgha_orch.identity import bootstrap
-from pgha_orch.machines import drive, qmp
+from pgha_orch.machines import drive, images_in_use, qmp
+from pgha_orch.machines.in_use import images_named
 
 
 @contextmanager
@@ -76,3 +77,33 @@ def test_a_bootstrap_for_any_host_holds_no_address_and_no_host_key() -> None:
         assert tar.getnames() == ["authorized_keys"]
         member = tar.extractfile("authorized_keys")
         assert member is not None and member.read() == b"ssh-ed25519 AAAA me\n"
+
+
+def test_the_images_of_nspawn_and_qemu_machines_are_in_use() -> None:
+    store = Path("/var/cache/pgha/images")
+    nspawn = ["/usr/bin/systemd-nspawn", "--quiet", f"--directory={store}/etcd/debian-1/root", "--boot"]
+    drive_of = f"file={store}/postgres/debian-2/disk-aa.qcow2,format=qcow2,if=virtio,readonly=on"
+    qemu_argv = [
+        "qemu-system-x86_64",
+        "-name",
+        "1-pg-1",
+        "-drive",
+        drive_of,
+        "-drive",
+        "file=/site/data.img,format=raw",
+    ]
+    assert set(images_named(nspawn)) == {store / "etcd/debian-1"}
+    assert store / "postgres/debian-2" in set(images_named(qemu_argv))
+    assert not set(images_named(["cat", f"--directory={store}/etcd/debian-1/root"]))
+    assert not set(images_named([""]))
+
+
+def test_an_image_is_in_use_while_a_process_of_that_name_runs_on_it(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        ["qemu-system-x86_64", "-c", "read _", "sh", f"file={tmp_path}/disk.qcow2"],
+        executable="/bin/sh",
+        stdin=subprocess.PIPE,
+    ) as running:
+        assert tmp_path in images_in_use()
+        running.communicate(b"\n")
+    assert tmp_path not in images_in_use()

@@ -80,16 +80,16 @@ def find(image_dir: Path, role: str, builder: str, input_hash: str) -> Image | N
 
 
 def prune(image_dir: Path, *, keep: set[Path]) -> list[Path]:
-    """Delete every image whose `root` is not in `keep` and which is not the newest of its role and builder.
+    """Delete every image whose `directory` is not in `keep` and which is not the newest of its role and builder.
 
-    Returns the directories that are gone. The caller knows which roots machines run on.
+    Returns the directories that are gone. The caller knows which images machines run on, by root or by disk.
     """
     gone: list[Path] = []
     seen: set[tuple[str, str]] = set()
     with locked(image_dir):
         for image in list_images(image_dir):
             kind = (image.role, image.builder)
-            if kind in seen and image.root not in keep:
+            if kind in seen and image.directory not in keep:
                 discard(image.directory)
                 gone.append(image.directory)
             seen.add(kind)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pgha_orch.inventory.model import Driver, Inventory
 from pgha_orch.machines.base import Fleet, Machine, MachineState
+from pgha_orch.machines.in_use import images_in_use
 from pgha_orch.machines.nspawn_fleet import NspawnFleet
-from pgha_orch.machines.nspawn_processes import images_in_use
 from pgha_orch.machines.qemu_fleet import QemuFleet
 from pgha_orch.machines.ssh_fleet import SshFleet
 from pgha_orch.pki import Pki

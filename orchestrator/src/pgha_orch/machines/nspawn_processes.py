@@ -9,17 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def images_in_use() -> set[Path]:
-    """Roots of the images that nspawn machines of this host run on now, whoever started them."""
-    found: set[Path] = set()
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            argv = cmdline.read_bytes().split(b"\0")
-            if argv[0].endswith(b"systemd-nspawn"):
-                found |= {Path(os.fsdecode(a.partition(b"=")[2])) for a in argv if a.startswith(b"--directory=")}
-    return found
-
-
 def alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
