@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import threading
+
 import pytest
 
 from pgha_orch.inventory.model import Role
 from pgha_orch.inventory.timings import Preset
 from pgha_orch.machines import MachineState
 from pgha_orch.preflight.disk import _seconds
-from pgha_orch.preflight.reach import HERE, Flow, _judge
+from pgha_orch.preflight.reach import HERE, SCRIPT, Flow, _judge
 from pgha_orch.preflight.report import FlowReport, HostReport, fitting, update_ms
 
 
@@ -53,3 +57,44 @@ def test_one_failed_try_of_a_flow_makes_it_a_problem() -> None:
     assert _judge(tried, [(0, 300), (124, 0)]).error == "no answer within 3 s"
     assert _judge(tried, [(1, 0)]).error == "refused"
     assert _judge(tried, []).error == "it was not tried"
+
+
+def asked(port: int) -> list[str]:
+    """What a host says about a time server on loopback: exit code and microseconds of two tries, or of the first."""
+    done = subprocess.run(
+        ["bash", "-c", SCRIPT, "bash", "2", "1"],
+        input=f"127.0.0.1 {port} time\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    return [line.removeprefix(f"127.0.0.1 {port} time ") for line in done.stdout.splitlines()]
+
+
+def test_a_time_server_is_asked_with_a_client_s_packet_and_timed_until_it_answers() -> None:
+    packets: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            for _ in range(2):
+                packet, sender = server.recvfrom(2048)
+                packets.append(packet)
+                server.sendto(b"\x24" + packet[1:], sender)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        said = asked(server.getsockname()[1])
+        thread.join(timeout=5)
+    assert packets == [b"\x23" + bytes(47)] * 2
+    assert [line.split()[0] for line in said] == ["0", "0"]
+    assert all(int(line.split()[1]) > 0 for line in said)
+
+
+def test_a_time_server_that_drops_or_refuses_packets_is_a_problem() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        assert asked(port) == ["124 0"]
+    assert asked(port) == ["1 0"]

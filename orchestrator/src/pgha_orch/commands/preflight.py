@@ -60,7 +60,7 @@ def _show(seen: Report) -> None:
     out.print(hosts)
     out.print(_matrix(seen))
     works = sum(flow.connect_ms is not None for flow in seen.flows)
-    out.print(f"{works} of {len(seen.flows)} TCP flows that the cluster needs work (UDP, for time, is not tried)")
+    out.print(f"{works} of {len(seen.flows)} flows that the cluster needs work")
     out.print(f"failover preset: {seen.preset}; fitting here: {', '.join(seen.fits) or 'none'}")
     for f in seen.findings:
         colour = "red" if f.fatal else "yellow"

@@ -1,7 +1,8 @@
 """Which machine reaches which port of which other, tried for real, and how long a connection takes.
 
-A machine that still waits for its identity gets a listener on the ports it will serve, behind a hole in its
-firewall that closes by itself; on one that runs already its own services answer.
+A machine that still waits for its identity gets a listener on the TCP ports it will serve, and a chronyd that
+serves its own clock on UDP port 123, behind a hole in its firewall that closes by itself; on one that runs already
+its own services answer.
 """
 
 from __future__ import annotations
@@ -14,22 +15,43 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import Literal
 
 from pgha_orch.cluster import Cluster
+from pgha_orch.identity import ports
 from pgha_orch.identity.firewall import rules
 from pgha_orch.identity.site import Site
 from pgha_orch.inventory.fields import IPAddress
 from pgha_orch.machines import Machine, MachineState
 
 HERE = "pgha-orch"
-UNIT = "pgha-preflight"
+UNIT, TIME_UNIT = "pgha-preflight", "pgha-preflight-time"
 TOKEN = "pgha-preflight"
+# A time server with directives in place of a file, which touches no clock (-x) and keeps nothing. It goes to the
+# background once it serves.
+CLOCK = (
+    *("chronyd", "-x", "-u", "root", "local stratum 10", "allow all", "cmdport 0"),
+    *("pidfile /run/pgha-preflight-time.pid", "bindcmdaddress /"),
+)
 OPEN_S = 120  # how long a hole stays open when this program is killed
 CONNECT_S = 3
 TRIES = 5
 TIMEOUT_S = 300.0
-# For each "address port": whether a connection stands, what it says first, and microseconds until it stood.
+# For each "address port how": whether a connection stands, what it says first, and microseconds until it stood; of
+# time, until a server answered a client's packet (RFC 5905: version 4, mode 3, the rest zero).
 SCRIPT = r"""
+packet='\x23'
+for ((i = 1; i < 48; i++)); do packet+='\0'; done
+export packet
+ask() {
+  exec 2> /dev/null
+  exec 3<> "/dev/udp/$1/$2" || exit 1
+  begun=${EPOCHREALTIME/[.,]/}
+  printf "$packet" >&3 || exit 1
+  [ "$(head -c 1 <&3 | wc -c)" = 1 ] || exit 1
+  ended=${EPOCHREALTIME/[.,]/}
+  echo $((ended - begun))
+}
 try() {
   exec 2> /dev/null
   begun=${EPOCHREALTIME/[.,]/}
@@ -38,11 +60,12 @@ try() {
   if [ "$3" = listen ]; then read -t 2 -r -u 3 line || exit 2; [ "$line" = pgha-preflight ] || exit 2; fi
   echo $((ended - begun))
 }
-export -f try
+export -f ask try
 while read -r address port how; do
   for ((i = 0; i < $1; i++)); do
-    took=$(timeout "$2" bash -c 'try "$@"' try "$address" "$port" "$how")
-    echo "$address $port $? ${took:-0}"
+    if [ "$how" = time ]; then way=ask; else way=try; fi
+    took=$(timeout "$2" bash -c "$way \"\$@\"" "$way" "$address" "$port" "$how")
+    echo "$address $port $how $? ${took:-0}"
     [ -n "$took" ] || break
   done
 done
@@ -52,12 +75,19 @@ LISTENS = "until (exec 3<> /dev/tcp/127.0.0.1/$1) 2> /dev/null; do sleep 0.1; do
 
 @dataclass(frozen=True)
 class Flow:
-    """Something the cluster needs: `source` (a host, or this one) opens a TCP connection to a port of `target`."""
+    """Something the cluster needs: `source` (a host, or this one) reaches a port of `target`. UDP is time."""
 
     source: str
     target: str
     port: int
     what: str
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    def how(self, waiting: set[str]) -> str:
+        """What SCRIPT does to try it; `waiting`: who has a listener in place of the services."""
+        if self.protocol == "udp":
+            return "time"
+        return "listen" if self.target in waiting and self.port != ports.SSH else "connect"
 
 
 @dataclass(frozen=True)
@@ -70,21 +100,20 @@ class Reached:
 
 
 def flows(cluster: Cluster) -> list[Flow]:
-    """Every TCP flow of the cluster's own firewall rules, from hosts of the cluster or from here."""
+    """Every flow of the cluster's own firewall rules, from hosts of the cluster or, by TCP, from here."""
     found: list[Flow] = []
     own = _own_addresses(cluster)
     for target in cluster.inventory.hosts:
         for rule in rules(Site(cluster.inventory, cluster.secrets, cluster.pki, target)):
-            if rule.protocol != "tcp":
-                continue
             networks = [ip_network(source) for source in rule.sources]
             sources = [
                 name
                 for name, host in cluster.inventory.hosts.items()
                 if name != target and any(ip_address(host.address) in network for network in networks)
             ]
-            here = [HERE] if any(address in network for address in own for network in networks) else []
-            found += [Flow(source, target, rule.port, rule.comment) for source in (*here, *sources)]
+            asks = rule.protocol == "tcp" and any(address in network for address in own for network in networks)
+            here = [HERE] if asks else []
+            found += [Flow(source, target, rule.port, rule.comment, rule.protocol) for source in (*here, *sources)]
     return found
 
 
@@ -92,9 +121,12 @@ def try_all(cluster: Cluster, wanted: Sequence[Flow]) -> list[Reached]:
     """Try every flow, from all sources at once; in the order given."""
     names = {flow.target for flow in wanted} | {flow.source for flow in wanted} - {HERE}
     waiting = {n for n in names if cluster.machine(n).state() is MachineState.ABSENT}
-    ports = {n: sorted({f.port for f in wanted if f.target == n and f.port != 22}) for n in waiting}
+    served = {
+        name: sorted({(f.protocol, f.port) for f in wanted if f.target == name and f.port != ports.SSH})
+        for name in waiting
+    }
     at = {name: _address(cluster, name, waits=name in waiting) for name in names}
-    with _listening({n: p for n, p in ports.items() if p}, cluster), ThreadPoolExecutor(max_workers=8) as pool:
+    with _listening({n: p for n, p in served.items() if p}, cluster), ThreadPoolExecutor(max_workers=8) as pool:
         by_source: dict[str, list[Flow]] = {}
         for flow in wanted:
             by_source.setdefault(flow.source, []).append(flow)
@@ -104,33 +136,37 @@ def try_all(cluster: Cluster, wanted: Sequence[Flow]) -> list[Reached]:
 
 
 @contextmanager
-def _listening(ports: Mapping[str, Sequence[int]], cluster: Cluster) -> Iterator[None]:
-    """Listeners on machines that wait for their identity."""
+def _listening(served: Mapping[str, Sequence[tuple[str, int]]], cluster: Cluster) -> Iterator[None]:
+    """Listeners on machines that wait for their identity, by protocol and port."""
     try:
-        _together(lambda name: _listen(cluster.machine(name), ports[name]), ports)
+        _together(lambda name: _listen(cluster.machine(name), served[name]), served)
         yield
     finally:
-        _together(lambda name: _silence(cluster.machine(name)), ports)
+        _together(lambda name: _silence(cluster.machine(name)), served)
 
 
-def _listen(machine: Machine, ports: Sequence[int]) -> None:
-    elements = ", ".join(f"tcp . {port} timeout {OPEN_S}s" for port in ports)
+def _listen(machine: Machine, served: Sequence[tuple[str, int]]) -> None:
+    elements = ", ".join(f"{protocol} . {port} timeout {OPEN_S}s" for protocol, port in served)
     machine.exec(["nft", "flush set inet pgha probe"], timeout_s=20)
     machine.exec(["nft", f"add element inet pgha probe {{ {elements} }}"], timeout_s=20)
-    machine.exec(["systemctl", "stop", UNIT], timeout_s=20, check=False)
-    listen = [part for port in ports for part in ("--listen", str(port))]
-    machine.exec(
-        [
-            *("systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--property=RuntimeMaxSec={OPEN_S}"),
-            *("systemd-socket-activate", "--accept", "--inetd", *listen, "echo", TOKEN),
-        ],
-        timeout_s=20,
-    )
-    machine.exec(["bash", "-c", LISTENS, "bash", str(ports[-1])], timeout_s=20)
+    machine.exec(["systemctl", "stop", UNIT, TIME_UNIT], timeout_s=20, check=False)
+    tcp = [port for protocol, port in served if protocol == "tcp"]
+    if tcp:
+        listen = [part for port in tcp for part in ("--listen", str(port))]
+        _start(machine, UNIT, ["systemd-socket-activate", "--accept", "--inetd", *listen, "echo", TOKEN])
+        machine.exec(["bash", "-c", LISTENS, "bash", str(tcp[-1])], timeout_s=20)
+    if len(tcp) < len(served):
+        _start(machine, TIME_UNIT, CLOCK, kind="forking")
+
+
+def _start(machine: Machine, unit: str, argv: Sequence[str], *, kind: str = "simple") -> None:
+    limit = f"--property=RuntimeMaxSec={OPEN_S}"
+    run = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--service-type={kind}", limit]
+    machine.exec([*run, *argv], timeout_s=20)
 
 
 def _silence(machine: Machine) -> None:
-    machine.exec(["systemctl", "stop", UNIT], timeout_s=20, check=False)
+    machine.exec(["systemctl", "stop", UNIT, TIME_UNIT], timeout_s=20, check=False)
     machine.exec(["nft", "flush set inet pgha probe"], timeout_s=20, check=False)
 
 
@@ -146,17 +182,15 @@ def _from(
 ) -> list[Reached]:
     if source == HERE:
         return [_from_here(at[flow.target], flow) for flow in wanted]
-    lines = "".join(
-        f"{at[f.target]} {f.port} {'listen' if f.target in waiting and f.port != 22 else 'connect'}\n" for f in wanted
-    )
+    lines = "".join(f"{at[f.target]} {f.port} {f.how(waiting)}\n" for f in wanted)
     done = cluster.machine(source).exec(
         ["bash", "-c", SCRIPT, "bash", str(TRIES), str(CONNECT_S)], input=lines, timeout_s=TIMEOUT_S
     )
-    seen: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    seen: dict[tuple[str, int, str], list[tuple[int, int]]] = {}
     for line in done.stdout.splitlines():
-        address, port, code, took = line.split()
-        seen.setdefault((address, int(port)), []).append((int(code), int(took)))
-    return [_judge(flow, seen.get((at[flow.target], flow.port), [])) for flow in wanted]
+        address, port, how, code, took = line.split()
+        seen.setdefault((address, int(port), how), []).append((int(code), int(took)))
+    return [_judge(flow, seen.get((at[flow.target], flow.port, flow.how(waiting)), [])) for flow in wanted]
 
 
 def _judge(flow: Flow, tries: Sequence[tuple[int, int]]) -> Reached:

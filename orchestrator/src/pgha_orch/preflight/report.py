@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -51,10 +52,11 @@ class HostReport(Row):
 
 
 class FlowReport(Row):
-    """A TCP flow that the cluster needs. `connect_ms` None: it does not work."""
+    """A flow that the cluster needs. `connect_ms` (by UDP: until the answer) None: it does not work."""
 
     source: str
     target: str
+    protocol: Literal["tcp", "udp"] = "tcp"
     port: int
     what: str
     connect_ms: float | None
@@ -95,6 +97,7 @@ def measure(cluster: Cluster) -> Report:
         FlowReport(
             source=r.flow.source,
             target=r.flow.target,
+            protocol=r.flow.protocol,
             port=r.flow.port,
             what=r.flow.what,
             connect_ms=None if r.connect_ms is None else round(r.connect_ms, 3),
@@ -125,7 +128,8 @@ def fitting(hosts: list[HostReport], flows: tuple[FlowReport, ...]) -> tuple[Pre
 def update_ms(hosts: list[HostReport], flows: tuple[FlowReport, ...]) -> float:
     """Milliseconds that one update of the leader key takes at worst, of what was measured."""
     stores = {h.host for h in hosts if h.role is Role.ETCD}
-    trips = [f.connect_ms for f in flows if f.target in stores and f.source != reach.HERE and f.connect_ms]
+    own = [f for f in flows if f.target in stores and f.source != reach.HERE and f.protocol == "tcp"]
+    trips = [f.connect_ms for f in own if f.connect_ms]
     writes = [h.write_p99_ms for h in hosts if h.role is Role.ETCD and h.write_p99_ms]
     return 2 * max(trips, default=0.0) + 2 * max(writes, default=0.0)
 
@@ -231,7 +235,7 @@ def _of_hosts(cluster: Cluster, rows: list[HostReport]) -> list[Finding]:
 def _of_flows(flows: tuple[FlowReport, ...]) -> list[Finding]:
     return [
         Finding(
-            where=f"{flow.source} -> {flow.target}:{flow.port}",
+            where=f"{flow.source} -> {flow.target}:{flow.port}{'/udp' if flow.protocol == 'udp' else ''}",
             what=f"{flow.what}: {flow.error}",
             next="let it through between these machines",
             fatal=True,
