@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from pgha_orch.cluster import Cluster
-from pgha_orch.drills import faults
+from pgha_orch.drills import faults, fencing
 from pgha_orch.drills.expectations import expected, unmet
 from pgha_orch.drills.faults import JOURNAL, Fault, Injector
 from pgha_orch.drills.results import RunResult, quantile
@@ -164,3 +164,15 @@ def test_what_cannot_be_healed_stays_in_the_journal_and_the_rest_is_healed(
     assert healed == ["pg-3", "pg-1"]
     assert [f.host for f in injector.in_place()] == ["pg-2"]
     assert injector.cluster.state.read(JOURNAL) is not None
+
+
+@pytest.mark.parametrize(
+    ("reset_s", "promoted_s", "wrong"),
+    [
+        (150.0, 162.0, ""),
+        (90.0, 162.0, "was not reset: its kernel runs since 10.0 s before the fault"),
+        (163.5, 162.0, "was reset 1.5 s after another was promoted"),
+    ],
+)
+def test_a_reset_counts_after_the_fault_and_before_the_promotion(reset_s: float, promoted_s: float, wrong: str) -> None:
+    assert fencing.judged(100.0, reset_s, promoted_s) == wrong

@@ -24,7 +24,7 @@ from pgha_orch.machines.faults import Direction
 
 JOURNAL = "drill-faults.json"
 UNIT_TIMEOUT_S = 60.0
-SETTING_DEADLINE_S = 60.0
+ANSWER_DEADLINE_S = 60.0  # times the fleet's patience
 Kind = Literal["power", "freeze", "cut", "stopped-process", "masked", "clock", "setting", "wal-disk"]
 
 
@@ -150,16 +150,20 @@ def _setting(injector: Injector, fault: Fault, value: JsonValue) -> None:
     rest.patch_config(name, {str(fault.args["key"]): value})
 
 
-def _restore_setting(injector: Injector, fault: Fault) -> None:
-    """Again and again: etcd, healed a moment before, may have no leader yet."""
-    deadline = time.monotonic() + SETTING_DEADLINE_S
-    while True:
-        try:
-            return _setting(injector, fault, fault.args["before"])
-        except OperationError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+def _until_it_works(heal: Callable[[Injector, Fault], None]) -> Callable[[Injector, Fault], None]:
+    """Again and again: a machine that its watchdog reset still boots, etcd that was just healed has no leader yet."""
+
+    def healing(injector: Injector, fault: Fault) -> None:
+        deadline = time.monotonic() + ANSWER_DEADLINE_S * injector.cluster.fleet.patience
+        while True:
+            try:
+                return heal(injector, fault)
+            except OperationError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    return healing
 
 
 _INJECT: dict[Kind, Callable[[Injector, Fault], None]] = {
@@ -177,9 +181,9 @@ _HEAL: dict[Kind, Callable[[Injector, Fault], None]] = {
     "freeze": lambda i, f: i.cluster.machine(f.host).thaw(),
     "cut": lambda i, f: machine_faults.mend(i.cluster.machine(f.host)),
     # The process may be gone meanwhile.
-    "stopped-process": lambda i, f: _signal(i, f, "CONT", check=False),
-    "masked": _unmask,
+    "stopped-process": _until_it_works(lambda i, f: _signal(i, f, "CONT", check=False)),
+    "masked": _until_it_works(_unmask),
     "clock": lambda i, f: _step(i, f, -1),
-    "setting": _restore_setting,
+    "setting": _until_it_works(lambda i, f: _setting(i, f, f.args["before"])),
     "wal-disk": lambda i, f: wal_disk.restore(i.cluster.machine(f.host)),
 }

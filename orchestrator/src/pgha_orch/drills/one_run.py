@@ -22,6 +22,7 @@ from pgha_orch.errors import OperationError
 from pgha_orch.health import status
 
 WARM_S = 2.0
+# Deadlines are multiplied with the fleet's patience.
 FLOW_DEADLINE_S = 120.0
 STREAM_DEADLINE_S = 180.0  # I5's limit is 60 s; waiting longer tells how much it was missed by
 SETTLE_DEADLINE_S = 120.0
@@ -48,14 +49,15 @@ class Watcher(Protocol):
 
 def settle(cluster: Cluster) -> list[str]:
     """Wait until the cluster is healthy; what is wrong with it when it does not become so."""
-    deadline = time.monotonic() + SETTLE_DEADLINE_S
+    deadline = time.monotonic() + SETTLE_DEADLINE_S * cluster.fleet.patience
     while True:
+        looked = time.monotonic()
         seen = status.observe(cluster)
         if seen.healthy:
             return []
         if time.monotonic() > deadline:
             return [f"{p.where}: {p.what}" for p in seen.problems]
-        time.sleep(0.5)
+        time.sleep(max(0.5, time.monotonic() - looked))  # looking costs the machines too
 
 
 class Run:
@@ -82,7 +84,7 @@ class Run:
                 stage.look()
             with load.running():
                 self._flowing(WARM_S)
-                leader, timeline = stage.leader, self.ledger.timeline() or 0
+                stage.struck, timeline = stage.leader, self.ledger.timeline() or 0
                 self.phase = "fault"
                 stage.begun_s = fault = time.monotonic()
                 scenario.inject(stage)
@@ -108,7 +110,7 @@ class Run:
             fault,
             healed,
             end,
-            (leader, stage_after.name if stage_after else ""),
+            (stage.struck, stage_after.name if stage_after else ""),
             timeline,
             problems,
         )
@@ -118,7 +120,7 @@ class Run:
 
     def _flowing(self, seconds: float) -> None:
         """Writes flow for a while; goes on without them at the deadline, which the judgement then shows."""
-        self.stage.until(self._flows, FLOW_DEADLINE_S)
+        self.stage.until(self._flows, FLOW_DEADLINE_S * self.cluster.fleet.patience)
         self.stage.wait(seconds)
 
     def _flows(self) -> bool:
@@ -133,7 +135,7 @@ class Run:
             now = self.ledger.timeline() or 0
             return self._flows() and (now > timeline or not newer)
 
-        self.stage.until(so, FLOW_DEADLINE_S)
+        self.stage.until(so, FLOW_DEADLINE_S * self.cluster.fleet.patience)
 
     def _heal(self) -> float:
         faults = self.injector.in_place()
@@ -154,7 +156,8 @@ class Run:
             members = [seen.member(name) for name in self.stage.nodes]
             return seen.leader is not None and all(m is not None and m.is_healthy for m in members)
 
-        return time.monotonic() - since if self.stage.until(so, STREAM_DEADLINE_S) else None
+        deadline_s = STREAM_DEADLINE_S * self.cluster.fleet.patience
+        return time.monotonic() - since if self.stage.until(so, deadline_s) else None
 
     def _judge(
         self,
@@ -168,7 +171,7 @@ class Run:
         timeline: int,
         problems: list[str],
     ) -> RunResult:
-        proxied = book.proxied
+        proxied, stage = book.proxied, self.stage
         verdicts = invariants.check(book, found)
         after_heal = [a.ended_s for a in proxied if a.ended_s is not None and a.ended_s > healed]
         result = RunResult(
@@ -192,17 +195,17 @@ class Run:
             read_sessions_dropped=sum(1 for lost in book.lost if lost.path == f"{PROXY}-ro"),
             invariants=tuple(VerdictRow(invariant=v.invariant, ok=v.ok, detail=v.detail) for v in verdicts),
             broken=(),
-            notes=tuple(self.stage.notes),
-            trace=_trace(book, self.stage, fault, end),
+            notes=(),
+            trace=_trace(book, stage, fault, end),
         )
         blocked = [a for a in proxied if a.sent_s > fault + 1.0 and (a.ended_s or 0.0) < healed]
         broken = [
             *(f"{v.invariant}: {v.detail}" for v in verdicts if not v.ok),
             *unmet(self.scenario.expect, result, acknowledged_while_blocked=len(blocked)),
-            *(self.scenario.verify(self.stage) if self.scenario.verify is not None else []),
+            *(self.scenario.verify(stage) if self.scenario.verify is not None else []),
             *(f"not healthy afterwards: {p}" for p in problems),
         ]
-        return result.model_copy(update={"broken": tuple(broken)})
+        return result.model_copy(update={"broken": tuple(broken), "notes": tuple(stage.notes)})
 
 
 def _trace(book: Book, stage: Stage, fault: float, end: float) -> Trace:

@@ -41,6 +41,7 @@ class Stage:
     notes: list[str] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
     begun_s: float = 0.0
+    struck: str = ""  # who led when the fault came; `leader` is who led at the last look
 
     @property
     def rest(self) -> Rest:
@@ -93,8 +94,9 @@ class Stage:
             members = [seen.member(name) for name in self.nodes]
             return bool(seen.leader and seen.sync_standbys and all(m is not None and m.is_healthy for m in members))
 
-        if not self.until(so, SETTLE_DEADLINE_S):
-            raise OperationError(f"not all nodes streamed within {SETTLE_DEADLINE_S:g} s")
+        deadline_s = SETTLE_DEADLINE_S * self.cluster.fleet.patience
+        if not self.until(so, deadline_s):
+            raise OperationError(f"not all nodes streamed within {deadline_s:.0f} s")
         self.look()
 
     def wait(self, seconds: float) -> None:
@@ -103,11 +105,13 @@ class Stage:
     def until(self, true: Callable[[], bool], deadline_s: float) -> bool:
         """Wait until it is so, at most `deadline_s` seconds; whether it came to be."""
         deadline = time.monotonic() + deadline_s
+        looked = time.monotonic()
         while not true():
             if time.monotonic() > deadline:
                 return False
             self.tick()
-            time.sleep(POLL_S)
+            time.sleep(max(POLL_S, time.monotonic() - looked))  # looking costs the machines too
+            looked = time.monotonic()
         return True
 
     @contextmanager
@@ -132,7 +136,7 @@ class Stage:
     def switchover(self) -> None:
         self.mark(f"switchover from {self.leader}")
         with self.ticking():
-            self.rest.switchover(self.leader, timeout_s=SWITCHOVER_TIMEOUT_S)
+            self.rest.switchover(self.leader, timeout_s=SWITCHOVER_TIMEOUT_S * self.cluster.fleet.patience)
 
     def power_off(self, *hosts: str) -> None:
         """Cut the power of machines, all at once."""

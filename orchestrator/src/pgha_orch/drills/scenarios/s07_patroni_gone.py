@@ -1,5 +1,6 @@
 """7: Patroni killed and its unit masked: the watchdog resets the machine before another node is promoted."""
 
+from pgha_orch.drills import fencing
 from pgha_orch.drills.faults import Fault
 from pgha_orch.drills.scenario import Expect, Need, Scenario
 from pgha_orch.drills.stage import Stage
@@ -20,4 +21,5 @@ SCENARIO = Scenario(
     Expect(outage_s=28.0, timeline="advances"),
     inject,
     needs=frozenset({Need.WATCHDOG}),
+    verify=fencing.verify,
 )

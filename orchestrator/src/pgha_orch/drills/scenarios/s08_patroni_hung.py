@@ -1,5 +1,6 @@
 """8: Patroni hangs for 60 s: the watchdog resets the machine, a safety margin before another node is promoted."""
 
+from pgha_orch.drills import fencing
 from pgha_orch.drills.scenario import Expect, Need, Scenario
 from pgha_orch.drills.stage import Stage
 
@@ -16,4 +17,5 @@ SCENARIO = Scenario(
     inject,
     hold_s=60.0,
     needs=frozenset({Need.WATCHDOG}),
+    verify=fencing.verify,
 )
