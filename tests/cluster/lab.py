@@ -168,9 +168,11 @@ class Lab:
 
     def until_healthy(self, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
-        while (seen := self.run("status", "--json", code=None)).code != 0:
+        looked = time.monotonic()
+        while (seen := self.run("status", "--json", code=None, timeout_s=max(180, timeout_s))).code != 0:
             assert time.monotonic() < deadline, f"not healthy within {timeout_s} s: {seen}"
-            time.sleep(0.5)
+            time.sleep(max(0.5, (time.monotonic() - looked) / 2))  # looking costs machines without KVM much
+            looked = time.monotonic()
 
     def leader(self) -> str:
         members = self.status()["members"]

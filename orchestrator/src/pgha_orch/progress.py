@@ -76,11 +76,15 @@ class Seen:
 def wait_for(current: Step, look: Callable[[], Seen], *, deadline_s: float, poll_s: float = POLL_S) -> Seen:
     """Look until the gate is open; return what was seen then.
 
+    Looking costs the machines too, so it pauses for as long as a look took, twice over, where that is more than
+    `poll_s`: without KVM, handshakes of a gate that looked all the time kept a cluster from coming up.
+
     An OperationError while looking counts as an observation. Raises GateTimeout at the deadline, and
     OperationError at once for a fatal state.
     """
     begun = time.monotonic()
     while True:
+        looked = time.monotonic()
         try:
             seen = look()
         except OperationError as exc:
@@ -96,4 +100,4 @@ def wait_for(current: Step, look: Callable[[], Seen], *, deadline_s: float, poll
                 f"{current.title}: not reached in {waited:.0f} s; last seen: {seen.text}",
                 hint="pgha-orch logs HOST shows why; deploy again goes on from here",
             )
-        time.sleep(poll_s)
+        time.sleep(max(poll_s, 2 * (time.monotonic() - looked)))

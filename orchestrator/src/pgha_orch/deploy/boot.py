@@ -82,18 +82,18 @@ def start(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) ->
 
 
 def _awake(cluster: Cluster, look: Callable[[], Seen]) -> Callable[[], Seen]:
-    """`look`, and while it is shut, wake Patroni once a second.
+    """`look`, and while it is shut, wake Patroni once a second, on slow machines less often.
 
     Replicas say that they stream, and the leader names a sync standby, only in their HA loops, every loop_wait
     seconds: on a fresh cluster that was half of the time to the first write.
     """
     rest = Rest(cluster.addresses(Role.POSTGRES), cluster.tls)
-    woken = 0.0
+    woken, every_s = 0.0, WAKE_EVERY_S * cluster.fleet.patience
 
     def looking() -> Seen:
         nonlocal woken
         seen = look()
-        if not seen.open and seen.fatal is None and time.monotonic() - woken >= WAKE_EVERY_S:
+        if not seen.open and seen.fatal is None and time.monotonic() - woken >= every_s:
             woken = time.monotonic()
             for name in cluster.addresses(Role.POSTGRES):
                 # A node that is not there yet cannot be woken, and need not be.

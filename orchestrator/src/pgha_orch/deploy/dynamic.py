@@ -54,7 +54,7 @@ def apply(cluster: Cluster, reporter: Reporter) -> tuple[Difference, ...]:
         with step("Patroni's dynamic configuration", reporter) as current:
             rest.patch_config(leader, _patch(now, wanted))
             if any(key.startswith("synchronous_") for key, _, _ in found):
-                wait_for(current, gates.replicas(cluster), deadline_s=SYNC_DEADLINE_S)
+                wait_for(current, gates.replicas(cluster), deadline_s=SYNC_DEADLINE_S * cluster.fleet.patience)
             if any(d.impact is Impact.RESTART for d in described):
                 _await_pending(cluster, rest, current)
             current.note = ", ".join(key for key, _, _ in found)
