@@ -36,10 +36,10 @@ test-cluster: setup ## what boots machines
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest tests
 
-VM_PACKAGES := dosfstools fdisk mtools qemu-system-x86 qemu-utils squashfs-tools
-test-vm: setup ## eight QEMU machines: watchdog, drills 8 and 10, a power cut of all; a quarter of an hour without KVM
+VM_PACKAGES := dosfstools fdisk mtools ovmf qemu-system-x86 qemu-utils squashfs-tools
+test-vm: setup ## eight QEMU machines: watchdog, drills 7, 8, 10 and 11, a power cut of all; one by UEFI through SSH
 	apt-get install -y --no-install-recommends $(VM_PACKAGES)
-	PGHA_TEST_VM=1 $(VENV)/bin/python -m pytest tests/cluster/test_vm.py --durations=0
+	PGHA_TEST_VM=1 $(VENV)/bin/python -m pytest tests/cluster/test_vm.py tests/cluster/test_vm_ssh.py --durations=0
 
 # Evaluating every image takes a whole nixpkgs tree, gigabytes of memory and its time: a target of its own.
 EVALUATION := evaluation images scripts
