@@ -92,11 +92,13 @@ def test_to_a_second_between_two_writes_after_two_failovers_and_a_reinitialised_
     insert(shared, 4)
     timeline = _timeline(shared)
 
-    # Broken off while the first node is being promoted, and gone on with.
-    begun = shared.start("restore", "--to", target, "--yes")
-    kill_when(begun, "recovery (")
+    # Killed at every kind of step, and gone on with: old data just aside, the first node while it is being promoted,
+    # etcd just emptied, the first node leading alone.
+    kill_when(shared.start("restore", "--to", target, "--yes"), "old data kept aside (")
     refused = shared.run("deploy", code=2)
     assert "a restore to" in refused.err and "--resume" in refused.err
+    for step in ("recovery (", "etcd forgets the old cluster's state (", "PostgreSQL leader ("):
+        kill_when(shared.start("restore", "--resume"), step)
     done = shared.run("restore", "--resume", timeout_s=RESTORE_S)
 
     assert rows(shared) == [1, 2, 3]

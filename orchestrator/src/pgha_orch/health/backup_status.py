@@ -5,6 +5,7 @@ A problem makes the cluster unhealthy; a warning does not.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -15,6 +16,7 @@ from pgha_orch.errors import OperationError
 from pgha_orch.health import backup, patroni, proof
 from pgha_orch.health.backup import Repository
 from pgha_orch.health.rows import Problem, Row
+from pgha_orch.identity import ports
 from pgha_orch.inventory.backup import Backup
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import Machine, MachineState
@@ -25,12 +27,21 @@ SEGMENT_BYTES = 16 * 2**20
 DISK_FULL_PERCENT = 85
 # WAL that waits for longer than this is no longer a burst: archive_timeout is 60 s.
 WAITING = 4
-_ARCHIVER = """
-SELECT (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}\\.ready$'),
+_ARCHIVER = r"""
+SELECT (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}\.ready$'),
        coalesce(extract(epoch FROM last_archived_time)::bigint, 0),
        coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false),
-       coalesce(last_failed_wal, '')
+       CASE WHEN last_failed_time > coalesce(last_archived_time, '-infinity') THEN last_failed_wal ELSE '' END
 FROM pg_stat_archiver;
+"""
+# Whether a segment in pg_wal has never been written to. A promotion that was broken off leaves such a one behind, on a
+# timeline that nobody follows. A later primary hands it to the archiver, as every old segment without a status
+# (XLogArchiveCheckDone), and pgBackRest refuses it for ever: [029] first page header ... in long format.
+_EMPTY = """
+SELECT size = 16777216 AND NOT EXISTS (
+  SELECT FROM generate_series(0, 15) AS mib
+  WHERE pg_read_binary_file('pg_wal/{segment}', mib * 1048576, 1048576) <> decode(repeat('00', 1048576), 'hex'))
+FROM pg_stat_file('pg_wal/{segment}', true);
 """
 # Until the next backup, WAL that was dropped cannot be restored (pgBackRest docs, archive-push-queue-max).
 _DROPPED = "grep -h 'dropped WAL file' /var/lib/pgha/log/pgbackrest/*archive-push* 2> /dev/null | tail -n 1"
@@ -44,6 +55,7 @@ class ArchiveRow(Row):
     waiting_bytes: int = Field(description="WAL that the leader keeps because it is not archived yet")
     bound_bytes: int = Field(description="Beyond this much the archive gets a gap (backup.wal_queue_mib)")
     last_archived_at: datetime | None
+    empty_segment: str = Field("", description="A segment without any WAL that the archive refuses; empty: none")
     dropped_at: datetime | None = Field(description="When WAL was last given up for the bound; None: never")
 
 
@@ -129,8 +141,17 @@ def problems(row: BackupRow, settings: Backup, down: set[str], now: datetime) ->
 def _archive_problems(archive: ArchiveRow, row: BackupRow) -> list[Problem]:
     bad = []
     waiting = f"{archive.waiting_bytes / 2**20:.0f} of at most {archive.bound_bytes / 2**20:.0f} MiB of WAL wait"
-    stuck = archive.failing or archive.waiting_bytes >= WAITING * SEGMENT_BYTES
-    if stuck and archive.waiting_bytes:
+    if archive.empty_segment:
+        status = f"{ports.PGDATA}/pg_wal/archive_status/{archive.empty_segment}"
+        bad.append(
+            Problem(
+                where=archive.leader,
+                what=f"segment {archive.empty_segment} holds no WAL, and the archive refuses it: {waiting} behind it",
+                next=f"pgha-orch exec HOSTS_YML {archive.leader} mv {status}.ready {status}.done;"
+                " then pgha-orch backup run --type full",
+            )
+        )
+    elif archive.waiting_bytes and (archive.failing or archive.waiting_bytes >= WAITING * SEGMENT_BYTES):
         bad.append(
             Problem(
                 where=archive.leader,
@@ -176,8 +197,7 @@ def _archive(cluster: Cluster, settings: Backup) -> ArchiveRow | None:
         if leader is None or cluster.machine(leader.name).state() is not MachineState.RUNNING:
             return None
         machine = cluster.machine(leader.name)
-        asked = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-F", " ", "-d", "postgres", "-c", _ARCHIVER]
-        row = machine.exec(asked, timeout_s=SQL_TIMEOUT_S).stdout.split()
+        row = _ask(machine, _ARCHIVER).split()
         dropped = max((_dropped(cluster.machine(name)) for name in cluster.addresses(Role.POSTGRES)), default="")
         return ArchiveRow(
             leader=leader.name,
@@ -185,10 +205,21 @@ def _archive(cluster: Cluster, settings: Backup) -> ArchiveRow | None:
             waiting_bytes=int(row[0]) * SEGMENT_BYTES,
             bound_bytes=settings.wal_queue_mib * 2**20,
             last_archived_at=datetime.fromtimestamp(int(row[1]), UTC) if int(row[1]) else None,
+            empty_segment=row[3] if len(row) > 3 and _is_empty(machine, row[3]) else "",
             dropped_at=datetime.fromisoformat(dropped).replace(tzinfo=UTC) if dropped else None,
         )
     except (OperationError, ValueError, IndexError):
         return None
+
+
+def _ask(machine: Machine, query: str) -> str:
+    """The only row, its values separated by a blank."""
+    psql = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-F", " ", "-d", "postgres", "-c", query]
+    return machine.exec(psql, timeout_s=SQL_TIMEOUT_S).stdout.strip()
+
+
+def _is_empty(machine: Machine, file: str) -> bool:
+    return bool(re.fullmatch("[0-9A-F]{24}", file)) and _ask(machine, _EMPTY.format(segment=file)) == "t"
 
 
 def _dropped(machine: Machine) -> str:
