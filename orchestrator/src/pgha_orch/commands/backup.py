@@ -135,4 +135,5 @@ def _open(hosts_yml: Path, state_dir: Path | None) -> Cluster:
 
 
 def _document(one: BackupSet) -> dict[str, object]:
-    return asdict(one) | {"started": one.started.isoformat(), "stopped": one.stopped.isoformat()}
+    times = {"started": one.started.isoformat(), "stopped": one.stopped.isoformat()}
+    return asdict(one) | times | {"timeline": one.timeline}
