@@ -198,7 +198,7 @@ def test_writes_go_on_while_the_repository_is_down_and_nothing_is_lost(shared: L
         shared.exec(leader, "patronictl", "reinit", "--force", shared.name, replica)
         while time.monotonic() - begun < DOWN_S:
             shared.sql(leader, "SELECT pg_switch_wal()")
-            time.sleep(min(2.0, DOWN_S / 10))
+            time.sleep(max(2.0, DOWN_S / 60))
         until(lambda: "WAL does not reach the repository" in shared.problems().get(leader, ""), "status says so")
         said = shared.problems()[leader]
         until(lambda: replica not in shared.problems(), "a replica made with pg_basebackup", timeout_s=240)
