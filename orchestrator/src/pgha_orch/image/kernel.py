@@ -19,6 +19,14 @@ from pgha_orch.image.debian import images_source
 from pgha_orch.progress import Reporter
 
 LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+OPTIONS = ("--mode=root", "--format=directory", "--variant=essential", '--aptopt=Apt::Install-Recommends "false"')
+# $0 is images/disk, $1 the root: an initrd that finds a read-only root and puts memory over it.
+CONFIGURE = (
+    'cp "$0/modules" "$1/etc/initramfs-tools/modules"'
+    ' && cp "$0/root-overlay" "$1/etc/initramfs-tools/scripts/init-bottom/pgha-root"'
+    ' && sed -i "s/^MODULES=.*/MODULES=list/" "$1/etc/initramfs-tools/initramfs.conf"'
+    ' && chroot "$1" update-initramfs -u'
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Kernel:
 
 def find(image_dir: Path) -> Kernel:
     """The kernel of today's inputs; its directory need not exist yet."""
-    digest = hashlib.sha256(f"{base.SUITE} {platform.machine()}\n".encode())
-    for path in [*sorted((images_source() / "disk").iterdir()), Path(__file__)]:
+    digest = hashlib.sha256(f"{base.SUITE} {platform.machine()} {OPTIONS} {CONFIGURE}\n".encode())
+    for path in sorted((images_source() / "disk").iterdir()):
         if path.suffix != ".md":
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return Kernel(image_dir / "kernel" / digest.hexdigest()[: store.KEY_LENGTH])
@@ -87,20 +95,11 @@ def build(image_dir: Path, reporter: Reporter) -> Kernel:
 def _bootstrap(root: Path) -> None:
     """Debian's essential packages with a kernel, and an initrd made by them from images/disk."""
     disk = images_source() / "disk"
-    configure = (
-        'cp "$0/modules" "$1/etc/initramfs-tools/modules"'
-        ' && cp "$0/root-overlay" "$1/etc/initramfs-tools/scripts/init-bottom/pgha-root"'
-        ' && sed -i "s/^MODULES=.*/MODULES=list/" "$1/etc/initramfs-tools/initramfs.conf"'
-        ' && chroot "$1" update-initramfs -u'
-    )
-    hook = f"--customize-hook=set -- \"$1\"; sh -c '{configure}' '{disk}' \"$1\""
+    hook = f"--customize-hook=set -- \"$1\"; sh -c '{CONFIGURE}' '{disk}' \"$1\""
     process.run(
         [
             "mmdebstrap",
-            "--mode=root",
-            "--format=directory",
-            "--variant=essential",
-            '--aptopt=Apt::Install-Recommends "false"',
+            *OPTIONS,
             f"--keyring={base.KEYRING}",
             f"--include={','.join(base.lines(disk / 'packages'))}",
             hook,
