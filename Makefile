@@ -5,7 +5,7 @@ VENV := .venv
 ORCH := $(VENV)/bin/pgha-orch
 LAB := examples/lab.yml
 
-.PHONY: drill drill-all setup lab lab-down lab-purge test test-backup test-nix test-unit test-cluster test-vm lint bench clean
+.PHONY: drill drill-all setup lab lab-down lab-purge test test-backup test-nix test-nixos test-nixos-broken test-unit test-cluster test-vm lint bench clean
 setup: $(VENV)/.installed
 
 # Debian's packages that pgha-orch and the tests start; the list is one word a line.
@@ -34,7 +34,7 @@ test-unit: setup ## what boots no machine
 
 test-cluster: setup ## what boots machines
 	$(ORCH) image build
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest tests --ignore=tests/nix
 
 VM_PACKAGES := dosfstools fdisk mtools ovmf qemu-system-x86 qemu-utils squashfs-tools
 test-vm: setup ## eight QEMU machines: watchdog, drills 7, 8, 10 and 11, a power cut of all; one by UEFI through SSH
@@ -43,12 +43,14 @@ test-vm: setup ## eight QEMU machines: watchdog, drills 7, 8, 10 and 11, a power
 
 # Evaluating every image takes a whole nixpkgs tree, gigabytes of memory and its time: a target of its own.
 EVALUATION := evaluation images scripts
+# The NixOS scenarios, in tools/nixos-on-debian: a minute each.
+SCENARIOS := tests/nix/test_nix_scenarios.py
 # Backups and restores: longer than the rest together, and not yet seen to pass in one run.
 BACKUPS := backup restore s3
 test: lint ## everything that needs no nixpkgs tree, but for test-backup
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest orchestrator/tests tests \
-	  $(EVALUATION:%=--ignore=tests/nix/test_nix_%.py) $(BACKUPS:%=--ignore=tests/cluster/test_%.py)
+	  $(EVALUATION:%=--ignore=tests/nix/test_nix_%.py) --ignore=$(SCENARIOS) $(BACKUPS:%=--ignore=tests/cluster/test_%.py)
 
 test-backup: setup ## backups, restores to a point in time, S3
 	$(ORCH) image build
@@ -56,6 +58,12 @@ test-backup: setup ## backups, restores to a point in time, S3
 
 test-nix: setup ## what Nix evaluates: every package, configuration and check; skipped where there is no nixpkgs tree
 	$(VENV)/bin/python -m pytest $(EVALUATION:%=tests/nix/test_nix_%.py)
+
+test-nixos: setup ## every NixOS scenario without a Nix cache; skipped where nixos-on-debian is not set up
+	$(VENV)/bin/python -m pytest $(SCENARIOS) -k passes
+
+test-nixos-broken: setup ## the same scenarios, each with what it tests broken: they have to fail
+	$(VENV)/bin/python -m pytest $(SCENARIOS) -k broken
 
 drill-repository: setup ## the backup repository down for five minutes under load
 	PGHA_REPO_DOWN_S=300 $(VENV)/bin/python -m pytest tests/cluster/test_backup.py -k repository_is_down

@@ -44,6 +44,14 @@
 
       checks = perSystem (pkgs: import ./nix/checks { inherit pkgs self; });
 
+      # The scenarios as nixpkgs' tests are: `.driverInteractive`, `.nodes`, `.extend`.
+      legacyPackages = perSystem (pkgs: {
+        scenarios = import ./tests/nixos {
+          inherit pkgs;
+          inherit (self.packages.${pkgs.stdenv.hostPlatform.system}) pgha-orch;
+        };
+      });
+
       devShells = perSystem (pkgs: {
         default = import ./nix/shell.nix { inherit pkgs; };
       });

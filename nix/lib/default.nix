@@ -25,7 +25,8 @@ let
     ../modules/appliance.nix
     ../modules/formats.nix
     {
-      nixpkgs.hostPlatform = system;
+      # One instance of nixpkgs for all images, not one for each. Overlays of yours still apply.
+      nixpkgs.pkgs = lib.mkDefault nixpkgs.legacyPackages.${system};
       system = {
         inherit name;
         image = {
@@ -81,11 +82,14 @@ in
         format:
         { suffix, ... }:
         lib.nameValuePair "${name}${suffix}" (
-          nixos-generators.nixosGenerate {
-            inherit format system;
-            customFormats = lib.mapAttrs (_: { module, ... }: module) formats;
-            modules = imageModules system name;
-          }
+          # hydraJob: the derivation without the configuration behind it, so that `nix flake check` can let go of each.
+          lib.hydraJob (
+            nixos-generators.nixosGenerate {
+              inherit format system;
+              customFormats = lib.mapAttrs (_: { module, ... }: module) formats;
+              modules = imageModules system name;
+            }
+          )
         )
       ) formats
     ) images;

@@ -24,7 +24,7 @@ haproxy.overrideAttrs (
       NIX_CFLAGS_COMPILE = "-std=gnu17";
     };
 
-    # nixpkgs' test is for the release nixpkgs ships; ours is checks.failover and its neighbours.
+    # nixpkgs' test is for the release nixpkgs ships; ours are the scenarios (checks.scenario-*).
     passthru = removeAttrs previousAttrs.passthru [ "tests" ];
 
     meta = previousAttrs.meta // {

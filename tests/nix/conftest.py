@@ -1,6 +1,6 @@
 """A Nix to evaluate with: the machine's own, or that in the chroot of tools/nixos-on-debian; skipped without.
 
-PGHA_NIXPKGS and PGHA_NIXOS_GENERATORS name the trees that take the flake inputs' places.
+PGHA_NIXPKGS and PGHA_NIXOS_GENERATORS name the trees that take the flake inputs' places, PGHA_NIXOS_ON_DEBIAN the tool.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from evaluator import CACHE, Nix, copy_flake, tree
+from evaluator import CACHE, Nix, copy_flake, tool, tree
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def nix(nixpkgs_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         copy_flake(source)
         yield Nix((), Path("/"), str(source), str(nixpkgs_tree), str(generators))
         return
-    chroot = Path(os.environ.get("NOD", CACHE / "nod"))
+    chroot = tool()
     if os.geteuid() != 0 or not (chroot / "base/usr/bin/nix-instantiate").exists():
         pytest.skip(f"no Nix: neither nix-instantiate nor its chroot {chroot} (tools/nixos-on-debian) as root")
     # The chroot has its nixpkgs mounted on /nixpkgs; the rest is copied in.

@@ -51,6 +51,17 @@ class Nix:
         output = self._run("nix-store", "--query", "--requisites", f"/{derivation.relative_to(self.root)}")
         return [self.root / line.lstrip("/") for line in output.splitlines()]
 
+    def flake_check(self, memory_bytes: int) -> None:
+        """`nix flake check --no-build` for this system, as nix/README.md has it; fails when it wants more memory."""
+        inputs = {"nixpkgs": self.nixpkgs, "nixos-generators": self.generators}
+        overrides = [word for name, path in inputs.items() for word in ("--override-input", name, f"path:{path}")]
+        self._run(
+            *("env", "GC_MAXIMUM_HEAP_SIZE=6G", "nix", "--extra-experimental-features", "nix-command flakes"),
+            *("flake", "check", "--no-build", "--no-write-lock-file", f"path:{self.source}", *overrides),
+            limits=("prlimit", f"--as={memory_bytes}"),
+            timeout_s=1500,
+        )
+
     def parse(self, text: str) -> None:
         self._run("nix-instantiate", "--parse", "-", stdin=text)
 
@@ -61,13 +72,15 @@ class Nix:
             f" in {expression}"
         )
 
-    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+    def _run(
+        self, *arguments: str, stdin: str | None = None, limits: tuple[str, ...] = (), timeout_s: int = TIMEOUT_S
+    ) -> str:
         done = subprocess.run(
-            [*self.command, *arguments],
+            [*limits, *self.command, *arguments],
             input=stdin,
             text=True,
             capture_output=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         if done.returncode != 0:
@@ -80,6 +93,11 @@ def tree(variable: str, default: Path, witness: str) -> Path:
     if not (found / witness).exists():
         pytest.skip(f"no tree at {found}: set {variable}")
     return found
+
+
+def tool() -> Path:
+    """Where tools/nixos-on-debian is set up: its chroot has a Nix, and its machines boot in systemd-nspawn."""
+    return Path(os.environ.get("PGHA_NIXOS_ON_DEBIAN", CACHE / "nod"))
 
 
 def copy_flake(target: Path) -> None:

@@ -6,13 +6,11 @@ let
   inherit (pkgs) lib;
   cfg = config.services.pgha;
 
-  described =
-    option:
-    lib.optional (!(option.internal or false)) {
-      name = lib.showOption option.loc;
-      type = option.type.description;
-      description = option.description.text or (option.description or "");
-    };
+  described = option: {
+    name = lib.showOption option.loc;
+    type = option.type.name;
+    description = option.description.text or (option.description or "");
+  };
 in
 {
   inherit (cfg) dropIns placeholders role;
@@ -51,5 +49,5 @@ in
     inherit (user) group uid;
     gid = config.users.groups.${user.group}.gid;
   }) (lib.getAttrs [ "chrony" "etcd" "haproxy" "pgbackrest" "postgres" ] config.users.users);
-  options = lib.concatMap described (lib.collect lib.isOption options.services.pgha);
+  options = map described (lib.collect lib.isOption options.services.pgha);
 }

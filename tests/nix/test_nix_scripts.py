@@ -20,7 +20,7 @@ def script(
 ) -> Path:
     """A scenario's script with the driver's type hints before it."""
     found = nix.eval(
-        f"let test = flake.checks.x86_64-linux.scenario-{request.param}.config; in "
+        f"let test = flake.legacyPackages.x86_64-linux.scenarios.{request.param}.config; in "
         "{ script = test.testScriptString; vms = builtins.attrNames test.nodes;"
         " containers = builtins.attrNames test.containers; }"
     )

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import tree_sitter_nix
-from evaluator import REPO, Nix
+import yaml
+from evaluator import IMAGES, REPO, Nix
 from tree_sitter import Language, Node, Parser
 
 FILES = sorted(
@@ -122,3 +123,16 @@ def test_the_lock_is_of_the_flakes_inputs() -> None:
     for node in (nodes[name]["locked"] for name in urls):
         assert re.fullmatch("[0-9a-f]{40}", node["rev"])
         assert re.fullmatch(r"sha256-[A-Za-z0-9+/]{43}=", node["narHash"])
+
+
+def test_the_workflow_builds_every_image_by_the_commands_that_the_readme_has() -> None:
+    workflow = (REPO / ".github/workflows/nix.yml").read_text()
+    jobs = yaml.safe_load(workflow)["jobs"]
+    assert jobs["image"]["strategy"]["matrix"]["image"] == list(IMAGES)
+    readme = (REPO / "nix/README.md").read_text()
+    commands = re.findall(r"run: (nix .*)", workflow)
+    assert len(commands) == 3
+    for command in commands:
+        # Options of the CI's own: logs, and how much at once.
+        plain = re.sub(r" --(print-build-logs|max-jobs \d+)", "", command).replace("${{ matrix.image }}", "pg-node")
+        assert plain in readme, command

@@ -6,12 +6,20 @@
   testScript = ''
     start_cluster()
 
+    def at_rest(machine) -> bool | str:
+        _, state = machine.execute("systemctl is-system-running")
+        _, units = machine.execute("systemctl list-units --state=failed,activating --plain --no-legend")
+        return (state.strip() == "running" and not units.strip()) or f"{state} {units}"
+
     with subtest("every machine is running, under the name and with the role of its identity"):
         for machine in machines:
-            if machine in (client, stranger):
+            if machine is client:
                 continue
             machine.wait_for_unit("pgha.target")
-            wait_for(f"{machine.name} running", lambda: machine.execute("systemctl is-system-running")[1].strip() == "running" or machine.succeed("systemctl list-units --state=failed,activating --plain --no-legend"))
+            wait_for(f"{machine.name} at rest", lambda: at_rest(machine))
+            # A service that crashes and comes back is "running" most of the time.
+            counts = machine.succeed("systemctl show -p NRestarts $(systemctl show -P Wants pgha.target)").split()
+            assert set(counts) == {"NRestarts=0"}, machine.succeed("journalctl -b --no-pager -n 40")
             identity = dict(line.split("=", 1) for line in machine.succeed("cat /run/pgha/identity.env").split())
             assert machine.succeed("hostname").strip() == identity["PGHA_HOST"], identity
             assert machine.succeed("cat /etc/pgha/role").strip() == identity["PGHA_ROLE"], identity

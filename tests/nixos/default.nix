@@ -1,6 +1,10 @@
 # One scenario a file; every file here is one. `pgha-orch test` and `nix flake check` run them.
-# Gives `vm-<scenario>` for each: a NixOS test.
-{ pgha-orch, pkgs }:
+# Gives a NixOS test for each, or what `job` makes of it.
+{
+  pgha-orch,
+  pkgs,
+  job ? test: test,
+}:
 
 let
   inherit (pkgs) lib;
@@ -16,5 +20,5 @@ lib.mapAttrs' (
   let
     name = lib.removeSuffix ".nix" file;
   in
-  lib.nameValuePair "scenario-${name}" (testLib.run name (import (./. + "/${file}")))
+  lib.nameValuePair name (job (testLib.run name (import (./. + "/${file}"))))
 ) scenarios

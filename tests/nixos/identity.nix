@@ -42,17 +42,18 @@ in
         assert len(lines) == 1, lines
         return lines[0]
 
-    def nothing_runs(machine, units: list[str]) -> None:
+    def nothing_ran(machine, units: list[str]) -> None:
         for unit in units:
-            machine.fail(f"systemctl is-active --quiet {unit}")
+            started = machine.succeed(f"systemctl show -P ExecMainStartTimestampMonotonic {unit}").strip()
+            assert started == "0", f"{machine.name}: {unit} was started"
 
     with subtest("without an identity the machine says what it looked for"):
         assert re.match("identity missing: no credential pgha.identity, no drive PGHA-IDENT, no file", reason(etcd_1)), reason(etcd_1)
-        nothing_runs(etcd_1, ["etcd.service", "sshd.service", "chronyd.service", "pgha-firewall.service"])
+        nothing_ran(etcd_1, ["etcd.service", "sshd.service", "chronyd.service", "pgha-firewall.service"])
 
     with subtest("a broken archive is refused as one"):
         assert reason(pg_1).startswith("identity broken: "), reason(pg_1)
-        nothing_runs(pg_1, ["patroni.service", "pgbackrest.service", "sshd.service"])
+        nothing_ran(pg_1, ["patroni.service", "pgbackrest.service", "sshd.service"])
 
     with subtest("a good one starts the role"):
         pg_2.wait_for_unit("pgha-identity.service")

@@ -1,5 +1,10 @@
 # A machine on the network that the inventory does not name reaches nothing.
 {
+  outsiders = {
+    client = "10.79.0.100";
+    stranger = "10.79.0.200";
+  };
+
   testScript = ''
     start_cluster()
     PORTS = {

@@ -13,6 +13,8 @@
 
     with subtest("clients write again, without a change on their side"):
         wait_for_write(30)
+        for _ in range(20):
+            assert write(), "a write went to a replica"
         assert_nothing_lost()
 
     with subtest("the old leader streams from the new one"):

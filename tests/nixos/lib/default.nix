@@ -1,5 +1,5 @@
 # A scenario is { inventory, machines, testScript, ... }; `run` makes a NixOS test of it: every host of the
-# inventory as a machine of its role, with its identity, a client, and a stranger.
+# inventory as a machine of its role, with its identity, and a client.
 { pgha-orch, pkgs }:
 
 let
@@ -32,6 +32,10 @@ let
       extra ? { },
       # Hosts of the inventory that this scenario does without.
       without ? [ ],
+      # Machines that are no nodes, and their addresses.
+      outsiders ? {
+        client = "10.79.0.100";
+      },
       globalTimeout ? 900,
       testScript,
     }:
@@ -52,10 +56,7 @@ let
     {
       inherit globalTimeout name;
 
-      ${machines} = lib.mapAttrs host hosts // {
-        client = outsider "10.79.0.100";
-        stranger = outsider "10.79.0.200";
-      };
+      ${machines} = lib.mapAttrs host hosts // lib.mapAttrs (_: outsider) outsiders;
 
       testScript = ''
         POSTGRES = [${
