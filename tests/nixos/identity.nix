@@ -12,8 +12,10 @@ in
   without = [
     "etcd-2"
     "etcd-3"
-    "haproxy"
+    "pg-2"
+    "pg-3"
   ];
+  outsiders = { };
 
   extra = {
     # Nothing at all.
@@ -29,7 +31,8 @@ in
           }")
         ];
       };
-    # pg-2 keeps its own, which the script swaps for a foreign and a forged one.
+    # haproxy keeps its own, which the script swaps for a foreign and a forged one: alone of the roles it needs no etcd
+    # to have finished its boot, which the driver waits for before a command.
   };
 
   testScript = ''
@@ -56,23 +59,23 @@ in
         nothing_ran(pg_1, ["patroni.service", "pgbackrest.service", "sshd.service"])
 
     with subtest("a good one starts the role"):
-        pg_2.wait_for_unit("pgha-identity.service")
-        pg_2.wait_until_succeeds("hostname | grep -x pg-2")
+        haproxy.wait_for_unit("pgha-identity.service")
+        haproxy.wait_until_succeeds("hostname | grep -x haproxy")
 
     LOAD = "$(systemctl show -P ExecStart pgha-identity.service | sed -n 's/.*path=\\([^ ;]*\\).*/\\1/p')"
 
     with subtest("one for another role is refused, and the machine stays who it is"):
-        archive = pg_2.succeed("systemctl cat pgha-identity.service | sed -n 's/^LoadCredential=pgha.identity://p'").strip()
-        before = pg_2.succeed("readlink /run/pgha")
-        pg_2.succeed(f"mkdir /tmp/i && tar -C /tmp/i -xf {archive}")
-        pg_2.succeed("sed -i s/PGHA_ROLE=postgres/PGHA_ROLE=etcd/ /tmp/i/identity.env")
+        archive = haproxy.succeed("systemctl cat pgha-identity.service | sed -n 's/^LoadCredential=pgha.identity://p'").strip()
+        before = haproxy.succeed("readlink /run/pgha")
+        haproxy.succeed(f"mkdir /tmp/i && tar -C /tmp/i -xf {archive}")
+        haproxy.succeed("sed -i s/PGHA_ROLE=haproxy/PGHA_ROLE=etcd/ /tmp/i/identity.env")
         forged = "cd /tmp/i && tar -cf /tmp/forged.tar *"
-        pg_2.succeed(forged)
-        output = pg_2.fail(f"{LOAD} /tmp/forged.tar 2>&1")
+        haproxy.succeed(forged)
+        output = haproxy.fail(f"{LOAD} /tmp/forged.tar 2>&1")
         assert "identity broken: wrong checksum: " in output, output
-        pg_2.succeed("cd /tmp/i && sha256sum $(cut -c67- SHA256SUMS) > /tmp/sums && mv /tmp/sums SHA256SUMS", forged)
-        output = pg_2.fail(f"{LOAD} /tmp/forged.tar 2>&1")
-        assert "identity is foreign: role etcd, this image is postgres" in output, output
-        assert pg_2.succeed("readlink /run/pgha") == before
+        haproxy.succeed("cd /tmp/i && sha256sum $(cut -c67- SHA256SUMS) > /tmp/sums && mv /tmp/sums SHA256SUMS", forged)
+        output = haproxy.fail(f"{LOAD} /tmp/forged.tar 2>&1")
+        assert "identity is foreign: role etcd, this image is haproxy" in output, output
+        assert haproxy.succeed("readlink /run/pgha") == before
   '';
 }
