@@ -43,7 +43,7 @@ test-vm: setup ## eight QEMU machines: watchdog, drills 7, 8, 10 and 11, a power
 
 # Evaluating every image takes a whole nixpkgs tree, gigabytes of memory and its time: a target of its own.
 EVALUATION := evaluation images scripts
-# The NixOS scenarios, in tools/nixos-on-debian: a minute each.
+# The NixOS scenarios, in tools/nixos-on-debian: one to two minutes each.
 SCENARIOS := tests/nix/test_nix_scenarios.py
 # Backups and restores: longer than the rest together, and not yet seen to pass in one run.
 BACKUPS := backup restore s3

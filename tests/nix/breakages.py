@@ -16,7 +16,7 @@ IN_THE_TOOL = tuple(name for name in SCENARIOS if name != "watchdog")
 TEMPLATES = "orchestrator/src/pgha_orch/identity/templates"
 DYNAMIC = "orchestrator/src/pgha_orch/identity/dynamic.py"
 HBA = "orchestrator/src/pgha_orch/identity/hba.py"
-MODEL = "orchestrator/src/pgha_orch/inventory/model.py"
+TIMINGS = "orchestrator/src/pgha_orch/inventory/timings.py"
 LOAD = "images/node/all/lib/pgha/identity-load"
 PATRONI_UNIT = "images/node/postgres/lib/systemd/system/patroni.service"
 ETCD_UNIT = "images/node/etcd/lib/systemd/system/etcd.service"
@@ -126,7 +126,7 @@ BREAKAGES = (
     Breakage(
         "leader-killed",
         "a crashed leader is restarted instead of replaced",
-        ((MODEL, "retry_timeout=5, primary_start_timeout=0", "retry_timeout=5, primary_start_timeout=300"),),
+        ((TIMINGS, "retry_timeout=5, primary_start_timeout=0", "retry_timeout=5, primary_start_timeout=300"),),
         r"leads, the sync standby was",
     ),
     Breakage(
