@@ -14,7 +14,21 @@ from pgha_orch.inventory.model import Durability, Inventory, Role
 
 JsonValue = bool | int | float | str | Mapping[str, "JsonValue"]
 
-ARCHIVE_PUSH = "pgbackrest --config={conf} --stanza={stanza} archive-push %p"
+# The last, half-filled segment of a timeline that was left stays on former primaries, each with other garbage (or
+# zeros) after the last record. A later promotion queues such a copy under the segment's full name: pgBackRest refuses
+# it (045 another checksum, 029 no header), and nothing behind it would ever be archived. No recovery needs it: the next
+# timeline's own copy of the segment starts with all of its records. So what is not pushed counts as archived when the
+# newest history file says that its timeline was left within the segment or before it. Segments are of 16 MiB;
+# PostgreSQL reads a percent sign, so there is none here but its own.
+ARCHIVE_PUSH = (
+    "pgbackrest --config={conf} --stanza={stanza} archive-push %p || {{ code=$?; f=%f;"
+    " case $f in *.*) exit $code;; esac;"
+    " tli=$((0x$(echo $f | cut -c1-8)));"
+    " segment=$((0x$(echo $f | cut -c9-16) * 256 + 0x$(echo $f | cut -c17-24)));"
+    ' newest=$(ls pg_wal/*.history | tail -n 1); set -- $(grep "^$tli[^0-9]" "$newest" | tr / " ");'
+    " if [ $# -ge 3 ] && [ $((0x$2 * 256 + 0x$3 / 16777216)) -le $segment ];"
+    " then echo $f: timeline $tli was left within it or before, not archived >&2; exit 0; fi; exit $code; }}"
+)
 
 
 @dataclass(frozen=True)

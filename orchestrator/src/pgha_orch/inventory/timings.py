@@ -20,11 +20,11 @@ class Preset(StrEnum):
 class HealthCheck(Strict):
     """HAProxy's check of Patroni's REST API. Milliseconds; counts of checks."""
 
-    inter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    inter_ms: Annotated[int, Field(ge=100, le=60_000)] = 500
     """Milliseconds between checks of a server that is up."""
     fastinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 500
     """Milliseconds between checks of a server whose last check changed its result."""
-    downinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    downinter_ms: Annotated[int, Field(ge=100, le=60_000)] = 500
     """Milliseconds between checks of a server that is down."""
     rise: Annotated[int, Field(ge=1, le=10)] = 1
     """Good checks in a row until a server is up."""
