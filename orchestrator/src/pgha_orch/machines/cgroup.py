@@ -38,7 +38,7 @@ def launcher(unit: str, pid_file: Path) -> list[str]:
             "--pipe",
             "sh",
             "-c",
-            _EXEC,
+            _EXEC.replace("$", "$$"),  # the manager takes one of two for itself (systemd.service, Command lines)
             str(pid_file),
         ]
     groups = [base / "pgha" / unit for base in _hierarchies()]
