@@ -66,7 +66,8 @@ class Sshd(paramiko.ServerInterface):
                     continue
                 transport = paramiko.Transport(connection)
                 transport.add_server_key(self.host_key)
-                with contextlib.suppress(paramiko.SSHException, EOFError):
+                # A client that refuses our key hangs up during the key exchange; the next one is served all the same.
+                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                     transport.start_server(server=self)
                     self.transports.append(transport)
 
