@@ -45,14 +45,13 @@ test-vm: setup ## eight QEMU machines: watchdog, drills 7, 8, 10 and 11, a power
 EVALUATION := evaluation images scripts
 # The NixOS scenarios, in tools/nixos-on-debian: one to two minutes each.
 SCENARIOS := tests/nix/test_nix_scenarios.py
-# Backups and restores: longer than the rest together, and not yet seen to pass in one run.
 BACKUPS := backup restore s3
-test: lint ## everything that needs no nixpkgs tree, but for test-backup
+test: lint ## everything that needs no nixpkgs tree
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest orchestrator/tests tests \
-	  $(EVALUATION:%=--ignore=tests/nix/test_nix_%.py) --ignore=$(SCENARIOS) $(BACKUPS:%=--ignore=tests/cluster/test_%.py)
+	  $(EVALUATION:%=--ignore=tests/nix/test_nix_%.py) --ignore=$(SCENARIOS)
 
-test-backup: setup ## backups, restores to a point in time, S3
+test-backup: setup ## of these, backups, restores to a point in time, S3
 	$(ORCH) image build
 	$(VENV)/bin/python -m pytest $(BACKUPS:%=tests/cluster/test_%.py)
 
