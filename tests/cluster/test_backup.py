@@ -232,8 +232,10 @@ def test_a_full_repository_disk_is_an_alarm_and_the_database_goes_on(shared: Lab
         f"set -e; mkdir {spare}; mount -t tmpfs -o size={size}m,mode=750 none {spare}; chown pgbackrest: {spare};"
         f" cp -a {REPO}/. {spare}/; mount --bind {spare} {REPO}; systemctl restart pgbackrest.service"
     )
+    # Stopped first: a segment that is being received keeps the mount busy.
     back = (
-        f"umount {REPO}; cp -a {spare}/. {REPO}/; umount {spare}; rmdir {spare}; systemctl restart pgbackrest.service"
+        f"set -e; systemctl stop pgbackrest.service; umount {REPO}; cp -a {spare}/. {REPO}/; umount {spare};"
+        f" rmdir {spare}; systemctl start pgbackrest.service"
     )
     leader = shared.leader()
     shared.exec("backup", "sh", "-c", mount)

@@ -56,7 +56,7 @@ class Nix:
         inputs = {"nixpkgs": self.nixpkgs, "nixos-generators": self.generators}
         overrides = [word for name, path in inputs.items() for word in ("--override-input", name, f"path:{path}")]
         self._run(
-            *("env", "GC_MAXIMUM_HEAP_SIZE=6G", "nix", "--extra-experimental-features", "nix-command flakes"),
+            *("env", "GC_MAXIMUM_HEAP_SIZE=12G", "nix", "--extra-experimental-features", "nix-command flakes"),
             *("flake", "check", "--no-build", "--no-write-lock-file", f"path:{self.source}", *overrides),
             limits=("prlimit", f"--as={memory_bytes}"),
             timeout_s=1500,
