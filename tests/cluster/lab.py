@@ -206,6 +206,10 @@ class Lab:
         """One statement as the superuser over the machine's own socket; its only value."""
         return self.exec(host, "psql", "-XAtq", "-U", "postgres", "-d", "postgres", "-c", statement).out.strip()
 
+    def timeline(self, leader: str) -> int:
+        """The leader's timeline now; pg_control's is the last checkpoint's, which a promotion does not wait for."""
+        return int(self.sql(leader, "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"))
+
     def link(self, **options: object) -> dict[str, object]:
         """Connection parameters as the user app through the read/write port, TLS verified in full."""
         proxy = next(iter(self.of_role("haproxy").values()))

@@ -262,8 +262,7 @@ def test_a_full_repository_disk_is_an_alarm_and_the_database_goes_on(shared: Lab
 
 def test_a_segment_that_a_broken_off_promotion_left_empty_is_named_and_the_next_step_clears_it(shared: Lab) -> None:
     leader = shared.leader()
-    timeline = shared.sql(leader, "SELECT upper(to_hex(timeline_id + 1)) FROM pg_control_checkpoint()")
-    segment = f"{timeline:0>8}{1:016X}"
+    segment = f"{shared.timeline(leader) + 1:08X}{1:016X}"
     file, owner = f"/var/lib/pgha/postgresql/data/pg_wal/{segment}", "runuser -u postgres --"
     shared.exec(leader, "sh", "-c", f"{owner} head -c 16M /dev/zero | {owner} tee {file} > /dev/null")
     shared.sql(leader, "SELECT pg_switch_wal()")

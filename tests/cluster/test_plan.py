@@ -95,7 +95,7 @@ def wait_for_value(lab: Lab, host: str, statement: str, wanted: str) -> None:
 
 def test_a_parameter_that_restarts_restarts_the_replicas_before_the_leader(shared: Lab) -> None:
     leader, machines, before = shared.leader(), shared.pids(), shared.postmasters()
-    timeline = shared.sql(leader, "SELECT timeline_id FROM pg_control_checkpoint()")
+    timeline = shared.timeline(leader)
     postgresql = dict(shared.spec["postgresql"]) | {"parameters": {"shared_buffers": "96MB"}}  # type: ignore[call-overload]
 
     with shared.changed(postgresql=postgresql):
@@ -109,7 +109,7 @@ def test_a_parameter_that_restarts_restarts_the_replicas_before_the_leader(share
         assert max(after, key=after.__getitem__) == leader, f"the leader {leader} restarts last: {after}"
         assert {shared.sql(h, "SHOW shared_buffers") for h in after} == {"96MB"}
         assert shared.leader() == leader
-        assert shared.sql(leader, "SELECT timeline_id FROM pg_control_checkpoint()") == timeline, "it failed over"
+        assert shared.timeline(leader) == timeline, "it failed over"
         assert shared.pids() == machines
         assert shared.run("plan").out == "nothing to change\n"
 
