@@ -51,13 +51,14 @@ class Nix:
         output = self._run("nix-store", "--query", "--requisites", f"/{derivation.relative_to(self.root)}")
         return [self.root / line.lstrip("/") for line in output.splitlines()]
 
-    def flake_check(self, memory_bytes: int) -> None:
-        """`nix flake check --no-build` for this system, as nix/README.md has it; fails when it wants more memory."""
+    def flake_check(self, system: str, memory_bytes: int) -> None:
+        """`nix flake check --no-build` for one system, as nix/README.md has it; fails when it wants more memory."""
         inputs = {"nixpkgs": self.nixpkgs, "nixos-generators": self.generators}
         overrides = [word for name, path in inputs.items() for word in ("--override-input", name, f"path:{path}")]
         self._run(
             *("env", "GC_MAXIMUM_HEAP_SIZE=12G", "nix", "--extra-experimental-features", "nix-command flakes"),
-            *("flake", "check", "--no-build", "--no-write-lock-file", f"path:{self.source}", *overrides),
+            *("flake", "check", "--no-build", "--no-write-lock-file", "--system", system),
+            *(f"path:{self.source}", *overrides),
             limits=("prlimit", f"--as={memory_bytes}"),
             timeout_s=1500,
         )

@@ -75,8 +75,9 @@ def test_the_rest_of_the_flake_evaluates(nix: Nix, system: str) -> None:
 
 
 @pytest.mark.timeout(1800)
-def test_nix_flake_check_passes_within_14_gib(nix: Nix) -> None:
-    nix.flake_check(memory_bytes=14 << 30)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_nix_flake_check_passes_within_14_gib(nix: Nix, system: str) -> None:
+    nix.flake_check(system, memory_bytes=14 << 30)
 
 
 def test_the_modules_are_for_every_role(nix: Nix) -> None:
