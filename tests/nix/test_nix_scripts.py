@@ -51,7 +51,7 @@ def test_ruff_finds_no_name_that_is_not_there(script: Path) -> None:
 
 def test_ty_accepts_its_types(script: Path, nixpkgs_tree: Path) -> None:
     driver = nixpkgs_tree / "nixos/lib/test-driver/src"
-    _check([_program("ty"), "check", "--extra-search-path", driver, "--ignore", "unresolved-import", script])
+    _check([_program("ty"), "check", "--extra-search-path", driver, "--ignore", "import-not-found", script])
 
 
 def _program(name: str) -> str:

@@ -15,7 +15,6 @@ in
     "pg-2"
     "pg-3"
   ];
-  outsiders = { };
 
   extra = {
     # Nothing at all.
