@@ -100,10 +100,13 @@ def test_the_images_of_nspawn_and_qemu_machines_are_in_use() -> None:
 
 def test_an_image_is_in_use_while_a_process_of_that_name_runs_on_it(tmp_path: Path) -> None:
     with subprocess.Popen(
-        ["qemu-system-x86_64", "-c", "read _", "sh", f"file={tmp_path}/disk.qcow2"],
+        ["qemu-system-x86_64", "-c", "echo up; read _", "sh", f"file={tmp_path}/disk.qcow2"],
         executable="/bin/sh",
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()  # right after exec the kernel may not show the arguments yet
         assert tmp_path in images_in_use()
         running.communicate(b"\n")
     assert tmp_path not in images_in_use()
