@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from tests.bench.lab import LAB, NETWORK, ORCH, REPOSITORY, Lab, lab
@@ -20,6 +21,7 @@ from tests.bench.lab import LAB, NETWORK, ORCH, REPOSITORY, Lab, lab
 GUIDE = REPOSITORY / "examples" / "guide-timings.yml"
 SCENARIOS = ("switchover", "kill-postmaster", "power-off", "partition", "sync-standby")
 RUN_S = 150  # of one run, with settling and checks
+SETTLE_S = 20.0  # three failed checks, 3 s apart, until the guide's HAProxy leaves a replica out
 
 HAPROXY_CFG = "/run/pgha/haproxy/haproxy.cfg"
 DEFAULTS = """
@@ -71,6 +73,7 @@ def as_the_guide(one: Lab) -> None:
         text=True,
     )
     one.exec("haproxy", "systemctl", "restart", "haproxy.service")
+    time.sleep(SETTLE_S)
 
 
 def outages(text: str, scenarios: Sequence[str], repeats: int, *, guide: bool) -> dict[str, list[float]]:
