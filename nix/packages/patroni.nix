@@ -30,6 +30,14 @@ patroni.overridePythonAttrs (previousAttrs: {
     hash = "sha256-kjPfjO8BrGLpLPblZK/oCtooTYfStDk4dNgH3edTzQU=";
   };
 
+  # When SIGTERM came just while a message was put, the queue still counts a waiter that is gone, and wakes that one:
+  # Patroni then hung at its end until TimeoutStopSec. A second message wakes the logger (images/debian/finish does it too).
+  postPatch = (previousAttrs.postPatch or "") + ''
+    substituteInPlace patroni/log.py --replace-fail \
+      'self._queue_handler.queue.put_nowait(None)' \
+      'self._queue_handler.queue.put_nowait(None); self._queue_handler.queue.put_nowait(None)'
+  '';
+
   dependencies = (clients previousAttrs.dependencies).wrong;
 
   nativeCheckInputs = previousAttrs.nativeCheckInputs ++ (clients previousAttrs.dependencies).right;
