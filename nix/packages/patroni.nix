@@ -30,12 +30,15 @@ patroni.overridePythonAttrs (previousAttrs: {
     hash = "sha256-kjPfjO8BrGLpLPblZK/oCtooTYfStDk4dNgH3edTzQU=";
   };
 
-  # When SIGTERM came just while a message was put, the queue still counts a waiter that is gone, and wakes that one:
-  # Patroni then hung at its end until TimeoutStopSec. A second message wakes the logger (images/debian/finish does it too).
-  postPatch = (previousAttrs.postPatch or "") + ''
-    substituteInPlace patroni/log.py --replace-fail \
-      'self._queue_handler.queue.put_nowait(None)' \
-      'self._queue_handler.queue.put_nowait(None); self._queue_handler.queue.put_nowait(None)'
+  # The Debian image has the same ones; each says what it is for.
+  patches = (previousAttrs.patches or [ ]) ++ [
+    ../../images/patroni/etcd-that-stops.patch
+    ../../images/patroni/logger-that-sleeps.patch
+  ];
+
+  # The sdist lacks tests/__init__.py: these cannot be imported without it.
+  preCheck = (previousAttrs.preCheck or "") + ''
+    rm tests/test_async_executor.py $(grep --files-with-matches '^from \.' tests/*.py)
   '';
 
   dependencies = (clients previousAttrs.dependencies).wrong;

@@ -17,9 +17,10 @@ from rooms import Net, Room  # noqa: E402
 
 from pgha_orch import pki, secrets  # noqa: E402
 from pgha_orch.identity import Identity, render  # noqa: E402
+from pgha_orch.image import build  # noqa: E402
+from pgha_orch.image.store import default_image_dir  # noqa: E402
 from pgha_orch.state import StateDir  # noqa: E402
 
-IMAGES = Path(os.environ.get("PGHA_IMAGES", "/var/cache/pgha/images"))
 S3 = {"PGHA_S3_ACCESS_KEY": "test-access", "PGHA_S3_SECRET_KEY": "test-secret"}
 
 
@@ -42,15 +43,12 @@ def net() -> Iterator[Net]:
 
 @pytest.fixture
 def room(net: Net, tmp_path: Path) -> Callable[[Identity], Room]:
-    """The newest image of the identity's role, as a room where its programs run with the identity in place."""
+    """This checkout's image of the identity's role, as a room where its programs run with the identity in place."""
 
     def make(identity: Identity) -> Room:
-        roots = [p for p in (IMAGES / identity.role.value).glob("[!.]*/root") if (p / "etc/pgha/image.json").exists()]
-        if not roots:
-            pytest.skip(f"no {identity.role} image in {IMAGES}: pgha-orch image build {identity.role}")
-        newest = max(roots, key=lambda p: p.stat().st_mtime)
+        [image] = build([identity.role], image_dir=default_image_dir())
         archive = tmp_path / f"{identity.host}.tar"
         archive.write_bytes(identity.archive())
-        return Room(net, newest, archive)
+        return Room(net, image.root, archive)
 
     return make

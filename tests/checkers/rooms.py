@@ -102,9 +102,12 @@ class Room:
 
     @contextlib.contextmanager
     def running(self, *command: str, user: str | None = None) -> Iterator[subprocess.Popen[str]]:
-        """The program in the background, killed at the end. Its output goes to the process' stdout."""
+        """The program in the background, killed at the end. Its output is the test's.
+
+        Not a pipe: one that nobody reads fills up, and the program stops at its next line.
+        """
         argv: Sequence[str] = self.argv(*command, user=user)
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, text=True) as process:
             try:
                 yield process
             finally:

@@ -18,14 +18,14 @@ from waiting_hosts import WaitingHosts
 from pgha_orch.cluster import Cluster
 from pgha_orch.errors import OperationError
 from pgha_orch.identity import Identity
-from pgha_orch.image import list_images
+from pgha_orch.image import build
+from pgha_orch.image.store import Image, default_image_dir
 from pgha_orch.inventory.load import load
 from pgha_orch.inventory.model import Role
 from pgha_orch.machines import MachineState
 from pgha_orch.state import StateDir
 
 pytestmark = pytest.mark.timeout(400)
-IMAGES = Path(os.environ.get("PGHA_IMAGE_DIR", "/var/cache/pgha/images"))
 
 
 class Cut(Identity):
@@ -58,12 +58,13 @@ def cluster(alone: Lab) -> Cluster:
     return Cluster.open(load(alone.inventory), StateDir.open(alone.state))
 
 
-def newest(role: Role):  # type: ignore[no-untyped-def]
-    return next(i for i in list_images(IMAGES) if i.role == role and i.builder == "debian")
+def image_of(role: Role) -> Image:
+    """This checkout's: another one's may be newer in the store."""
+    return build([role], image_dir=default_image_dir())[0]
 
 
 def test_a_machine_boots_runs_programs_stops_and_is_killed(alone: Lab, cluster: Cluster) -> None:
-    machine, image = cluster.machine("etcd-1"), newest(Role.ETCD)
+    machine, image = cluster.machine("etcd-1"), image_of(Role.ETCD)
     cluster.fleet.network_up()
     try:
         assert machine.state() is MachineState.ABSENT
@@ -113,7 +114,7 @@ def test_a_machine_boots_runs_programs_stops_and_is_killed(alone: Lab, cluster: 
 def test_a_forgotten_exec_does_not_keep_a_machine_from_stopping(alone: Lab, cluster: Cluster) -> None:
     machine = cluster.machine("etcd-1")
     cluster.fleet.network_up()
-    machine.boot(newest(Role.ETCD), cluster.identities["etcd-1"])
+    machine.boot(image_of(Role.ETCD), cluster.identities["etcd-1"])
     forgotten = [alone.start("exec", "etcd-1", "sh", "-c", "echo in; sleep 1000") for _ in range(2)]
     try:
         for process in forgotten:
@@ -148,7 +149,7 @@ def test_with_a_broken_identity_no_role_service_starts(
     assert bad.archive() != good.archive()
     cluster.fleet.network_up()
     try:
-        cluster.machine("etcd-1").boot(newest(Role.ETCD), bad)
+        cluster.machine("etcd-1").boot(image_of(Role.ETCD), bad)
 
         deadline = time.monotonic() + 20
         while alone.exec("etcd-1", "systemctl", "is-failed", "pgha-identity.service", code=None).out != "failed\n":
@@ -176,7 +177,7 @@ def test_without_an_identity_no_role_service_starts_and_one_line_says_why(root: 
     bare = WaitingHosts(tmp_path / "bare", "pghabare", "10.84.3.0/24")
     try:
         for role in Role:
-            bare.boot(role, newest(role).root, bootstrap=None)
+            bare.boot(role, image_of(role).root, bootstrap=None)
         for role, service in services.items():
             said = bare.until_failed(role, "pgha-identity.service", timeout_s=60)
             units = [service, "sshd.service", "chronyd.service", "pgha-firewall.service"]
@@ -195,10 +196,10 @@ def test_a_deploy_with_an_image_of_another_role_ends_with_the_machine_s_one_line
     for role in Role:
         home = tmp_path / role / f"nix-{'0' * 16}-{role:0<12}"
         home.mkdir(parents=True)
-        image = newest(role)
+        image = image_of(role)
         described = json.loads((image.directory / "image.json").read_text()) | {"builder": "nix"}
         (home / "image.json").write_text(json.dumps(described))
-        (home / "root").symlink_to(newest(Role.HAPROXY if role is Role.ETCD else role).root)
+        (home / "root").symlink_to(image_of(Role.HAPROXY if role is Role.ETCD else role).root)
     with alone.changed(image={"builder": "nix"}):
         try:
             done = alone.run("deploy", "--image-dir", str(tmp_path), code=1, timeout_s=60)

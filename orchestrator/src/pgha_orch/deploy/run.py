@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import backup, boot, changes, database, dynamic, gates, settle
-from pgha_orch.deploy.boot import leader_name, together
+from pgha_orch.deploy.boot import LEADER_DEADLINE_S, leader_name, together
 from pgha_orch.deploy.changes import Change, Impact
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
@@ -78,9 +78,12 @@ def deploy(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) -
 def _prepare(cluster: Cluster, reporter: Reporter) -> tuple[str, ...]:
     """Users and databases, and the backup stanza beside them."""
     done: list[str] = []
+    nodes = list(cluster.addresses(Role.POSTGRES))
 
     def users() -> None:
         with step("users and databases", reporter) as current:
+            # A failover may be under way: this run's restarts of etcd need not have caused it.
+            wait_for(current, gates.leader(cluster, nodes), deadline_s=LEADER_DEADLINE_S * cluster.fleet.patience)
             done.extend(database.ensure(cluster, cluster.machine(leader_name(cluster))))
             current.note = ", ".join(done) or "as in the inventory"
 

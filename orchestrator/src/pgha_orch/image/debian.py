@@ -53,6 +53,7 @@ def input_hash(role: str) -> str:
     source = images_source()
     digest = hashlib.sha256(f"{role} {base.SUITE} {platform.machine()} {base.SOURCE_DATE_EPOCH}\n".encode())
     folders = [source / "node" / "all", source / "node" / role, source / "debian"]
+    folders += [source / "patroni"] if role == "postgres" else []
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix != ".md"]
     for path in [*files, source / "node" / "install", Path(__file__), Path(base.__file__), Path(manifest.__file__)]:
         if path.is_file():
@@ -135,13 +136,17 @@ def _make(role: str, staged: Path, image_dir: Path, key: str, refresh: bool, saw
 
 
 def _install_patroni(root: Path) -> dict[str, str]:
-    """Install what images/debian/patroni.txt pins by hash; return components."""
+    """Install what images/debian/patroni.txt pins by hash, with images/patroni's patches; return components."""
     requirements = images_source() / "debian" / "patroni.txt"
     target = root / "usr/lib/python3/dist-packages"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input"]
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--root-user-action=ignore"]
     process.run([*pip, "install", *options, "--target", target, "-r", requirements], timeout_s=base.TIMEOUT_S)
     shutil.rmtree(target / "bin", ignore_errors=True)  # launchers with this host's Python in them
+    for patch in sorted((images_source() / "patroni").glob("*.patch")):
+        process.run(
+            ["patch", "--strip=1", "--fuzz=0", "--no-backup-if-mismatch", "--input", patch], cwd=target, timeout_s=60
+        )
     pins = (line.split()[0].split("==") for line in base.lines(requirements))
     return {name: version for name, version in pins}
 
@@ -159,6 +164,6 @@ def _check_host() -> None:
         raise UsageError("building an image needs root", hint="run it with sudo")
     if not base.KEYRING.is_file():
         raise OperationError(f"{base.KEYRING}: not found", hint="apt-get install debian-archive-keyring")
-    for program in ("mmdebstrap", "systemd-sysusers"):
+    for program in ("mmdebstrap", "patch", "systemd-sysusers"):
         if shutil.which(program) is None:
-            raise OperationError(f"{program}: not found", hint="apt-get install mmdebstrap systemd (make lab does)")
+            raise OperationError(f"{program}: not found", hint=f"apt-get install {program} (make lab does)")
