@@ -18,7 +18,7 @@ from pgha_orch.inventory.model import Role
 
 # One node: a REST API that says what its arguments say, and a "database" that says its name and hangs up.
 NODE = """
-import http.server, json, socket, ssl, sys, threading
+import contextlib, http.server, json, socket, ssl, sys, threading
 host, name, pem, primary, replica, role = sys.argv[1:]
 family = socket.AF_INET6 if ":" in host else socket.AF_INET
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,9 +42,8 @@ threading.Thread(target=rest.serve_forever, daemon=True).start()
 database = socket.create_server((host, 5432), family=family)
 print("up", flush=True)
 while True:
-    connection = database.accept()[0]
-    connection.sendall(name.encode())
-    connection.close()
+    with database.accept()[0] as connection, contextlib.suppress(OSError):  # who came may be gone already
+        connection.sendall(name.encode())
 """
 
 # The names that answered, one connection after the other, for some seconds.
