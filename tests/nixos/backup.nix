@@ -52,5 +52,9 @@
         wait_for_write(30)
         code, output = psql(f"select count(*) from rows where n <= {kept}")
         assert (code, output.strip()) == (0, str(kept)), output
+
+    with subtest("it stops in order: a leader ends when its last WAL is in the repository"):
+        for node in sorted(POSTGRES, key=lambda node: node.name == leader_name()):
+            node.succeed("systemctl stop patroni.service", timeout=60)
   '';
 }
