@@ -91,7 +91,7 @@ BREAKAGES = (
                 "Environment=PATH=@path@\nExecStartPre=@bash@ -c 'rm -rf /var/lib/pgha/etcd/*'\nExecStart=",
             ),
         ),
-        r"three healthy members: not within",
+        r"systemctl start etcd\.service` failed",
     ),
     Breakage(
         "etcd-quorum-lost",
@@ -115,7 +115,7 @@ BREAKAGES = (
         "identity",
         "etcd starts without an identity",
         ((ETCD_UNIT, "Requires=pgha-identity.service pgha-firewall.service\n", ""),),
-        r"etcd_1: etcd\.service was started",
+        r"etcd-1: etcd\.service was started",
     ),
     Breakage(
         "leader-killed",

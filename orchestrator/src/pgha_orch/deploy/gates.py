@@ -58,9 +58,10 @@ def replicas(cluster: Cluster) -> Callable[[], Seen]:
         wanted_sync = min(cluster.inventory.postgresql.synchronous_node_count, len(eligible) - 1)
 
     def look() -> Seen:
-        seen = rest.cluster()
         # What the DCS says of a node whose machine or leader has just restarted may be from before: it says so itself.
+        # First, because what it then writes into the DCS is from after that.
         silent = [n for n in names if not rest.serves(n)]
+        seen = rest.cluster()
         missing = [n for n in names if seen.member(n) is None]
         waiting = [f'{m.name} "{m.state}"' for m in seen.members if m.name in names and not m.is_healthy]
         if missing or waiting or silent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pgha_orch.cluster import Cluster
 from pgha_orch.deploy import backup, boot, changes, database, dynamic, gates, settle
-from pgha_orch.deploy.boot import LEADER_DEADLINE_S, leader_name, together
+from pgha_orch.deploy.boot import LEADER_DEADLINE_S, REPLICA_DEADLINE_S, leader_name, together
 from pgha_orch.deploy.changes import Change, Impact
 from pgha_orch.image import Image
 from pgha_orch.inventory.model import Role
@@ -72,6 +72,10 @@ def deploy(cluster: Cluster, images: Mapping[Role, Image], reporter: Reporter) -
         settle.remove(cluster, found, reporter)
         if cluster.inventory.backup is not None:
             backup.ensure_first(cluster, reporter)
+        with step("all nodes", reporter) as current:
+            # A restart of the leader breaks every replica's stream once more.
+            look = gates.replicas(cluster)
+            current.note = wait_for(current, look, deadline_s=REPLICA_DEADLINE_S * cluster.fleet.patience).text
     return Outcome(Plan(found, differences), sql, time.monotonic() - begun, written if booting else None)
 
 
