@@ -57,6 +57,7 @@ FREEZE = """
         '';
 """
 PATRONI_MODULE = "      services.pgha = {\n        placeholders.patroni"
+CLIENT_CA = "  trusted-ca-file: {{ ca | tojson }}\n"
 ALLOWLIST = "  allowlist:\n{% for net in rest_writers %}\n    - {{ net | tojson }}\n{% endfor %}\n"
 ROLE_CHECK = '    http-check expect error-status L7OKC string "\\"role\\": \\"primary\\""\n'
 INPUT = "hook input priority filter; policy"
@@ -177,7 +178,8 @@ BREAKAGES = (
     Breakage(
         "security",
         "etcd takes clients without a certificate",
-        ((f"{TEMPLATES}/etcd.yml.j2", "client-cert-auth: true\npeer", "client-cert-auth: false\npeer"),),
+        # A CA alone makes etcd want one as well.
+        ((f"{TEMPLATES}/etcd.yml.j2", f"{CLIENT_CA}  client-cert-auth: true\npeer", "peer"),),
         r"https://etcd-1:2379/version` unexpectedly succeeded",
     ),
     Breakage(

@@ -28,7 +28,7 @@
         client.succeed(f"curl -sf --cacert /etc/pgha-test/haproxy/tls/ca.crt {rest}/patroni")
         code = client.succeed(
             f"curl -s -o /dev/null -w '%{{http_code}}' --cacert /etc/pgha-test/haproxy/tls/ca.crt "
-            f"-X PATCH -d '{{}}' {rest}/config"
+            f"-X PATCH -d '{{\"pause\": null}}' {rest}/config"
         )
         assert code.strip() == "403", f"without a certificate: {code}"
 
