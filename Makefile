@@ -77,5 +77,5 @@ drill: lab ## the short set of drills on the lab; the report is drill.html
 	$(ORCH) drill $(LAB) 1 2 6 10 17 --report drill.html
 
 REPEAT := 5
-drill-all: lab ## every drill, REPEAT times each (about three hours with 5)
+drill-all: lab ## every drill, REPEAT times each (about 70 minutes with 5)
 	$(ORCH) drill $(LAB) all --repeat $(REPEAT) --report drill.html
