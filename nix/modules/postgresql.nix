@@ -44,7 +44,7 @@ in
     patroni.package = mkOption {
       type = types.package;
       default = pkgs.callPackage ../packages/patroni.nix { };
-      defaultText = lib.literalExpression "pgha.packages.\${system}.patroni";
+      defaultText = lib.literalExpression "pgha.packages.\${system}.patroni_4_1_5";
       description = "The Patroni to run: 4.1.5 by default, built from nixpkgs' recipe.";
     };
   };
