@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from pgha_orch.cluster import Cluster
-from pgha_orch.drills import faults, fencing
+from pgha_orch.drills import faults, fencing, one_run
 from pgha_orch.drills.expectations import expected, unmet
 from pgha_orch.drills.faults import JOURNAL, Fault, Injector
 from pgha_orch.drills.results import RunResult, quantile
@@ -176,3 +176,27 @@ def test_what_cannot_be_healed_stays_in_the_journal_and_the_rest_is_healed(
 )
 def test_a_reset_counts_after_the_fault_and_before_the_promotion(reset_s: float, promoted_s: float, wrong: str) -> None:
     assert fencing.judged(100.0, reset_s, promoted_s) == wrong
+
+
+@pytest.mark.parametrize(("wrong_s", "said"), [(0, []), (6, []), (30, ["healthy only 30 s", "pg-2: its clock"])])
+def test_a_run_says_what_kept_the_cluster_from_being_healthy_for_long(
+    wrong_s: int, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    problem = SimpleNamespace(where="pg-2", what="its clock is 2.50 s off pg-1")
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += 1.0
+
+    def observe(_: object) -> SimpleNamespace:
+        healthy = now >= 1000.0 + wrong_s
+        return SimpleNamespace(healthy=healthy, problems=[] if healthy else [problem])
+
+    monkeypatch.setattr(one_run, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(one_run, "status", SimpleNamespace(observe=observe))
+    notes: list[str] = []
+    cluster = cast(Cluster, SimpleNamespace(fleet=SimpleNamespace(patience=1.0)))
+    assert one_run.settle(cluster, notes.append) == []
+    assert len(notes) == bool(said)
+    assert all(part in notes[0] for part in said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
@@ -26,6 +27,7 @@ WARM_S = 2.0
 FLOW_DEADLINE_S = 120.0
 STREAM_DEADLINE_S = 180.0  # I5's limit is 60 s; waiting longer tells how much it was missed by
 SETTLE_DEADLINE_S = 120.0
+SLOW_S = 10.0  # worth a word when it takes longer to be healthy again
 TAIL_S = 1.5
 
 
@@ -47,16 +49,23 @@ class Watcher(Protocol):
     def unhealthy(self, what: str) -> None: ...
 
 
-def settle(cluster: Cluster) -> list[str]:
-    """Wait until the cluster is healthy; what is wrong with it when it does not become so."""
-    deadline = time.monotonic() + SETTLE_DEADLINE_S * cluster.fleet.patience
+def settle(cluster: Cluster, note: Callable[[str], None] | None = None) -> list[str]:
+    """Wait until the cluster is healthy; what is wrong with it when it does not become so.
+
+    `note` is told what it had to wait for, where that took long.
+    """
+    begun = time.monotonic()
+    problems: list[str] = []
     while True:
         looked = time.monotonic()
         seen = status.observe(cluster)
         if seen.healthy:
+            if note is not None and problems and looked - begun > SLOW_S:
+                note(f"healthy only {looked - begun:.0f} s after the load; what was wrong last: {'; '.join(problems)}")
             return []
-        if time.monotonic() > deadline:
-            return [f"{p.where}: {p.what}" for p in seen.problems]
+        problems = [f"{p.where}: {p.what}" for p in seen.problems]
+        if time.monotonic() > begun + SETTLE_DEADLINE_S * cluster.fleet.patience:
+            return problems
         time.sleep(max(0.5, time.monotonic() - looked))  # looking costs the machines too
 
 
@@ -100,7 +109,7 @@ class Run:
         finally:
             self._heal()
         book, end = self.ledger.close(), time.monotonic()
-        problems = settle(self.cluster)
+        problems = settle(self.cluster, self.stage.note)
         found = evidence.gather(self.cluster, book, self.id, streaming, deep=True)
         stage_after = self.stage.look().leader
         return self._judge(

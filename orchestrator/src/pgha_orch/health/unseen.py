@@ -152,7 +152,9 @@ def off(name: str, tracking: str) -> list[Problem]:
     if offset <= CLOCK_LIMIT_S:
         return []
     what = f"its clock is {offset:.2f} s off {fields[1] or 'its reference'}"
+    # chrony's maxslewrate, 83333 ppm, is one second in twelve.
     then = (
-        f"pgha-orch exec HOSTS_YML {name} chronyc sources -v; let chrony slew it, do not step a running leader's clock"
+        f"chrony slews it, in {12 * offset:.0f} s; at once, on a node that does not lead:"
+        f" pgha-orch exec HOSTS_YML {name} chronyc makestep"
     )
     return [Problem(where=name, what=what, next=then)]
